@@ -1,0 +1,272 @@
+"""ConvNeXt V1 (arXiv:2201.03545) and V2 (arXiv:2301.00808) as a backbone for dense prediction.
+
+Parameters have the authors' names, so that their files load as they are; arguments are mmpretrain's
+and a few more. Tensors are (N, C, H, W) with channels last in memory all the way: the pointwise
+layers and the norms, which work on (N, H, W, C), get there by a view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModule, PretrainedInit
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmconvnext.backbones.archs import (
+    drop_path_rates,
+    layer_scale,
+    require,
+    resolve_arch,
+    stage_dilations,
+    stage_indices,
+)
+from mmconvnext.backbones.layers import (
+    GRN,
+    DilatedDownsample,
+    PointwiseConv2d,
+    build_act,
+    build_norm,
+    drop_path,
+)
+from mmconvnext.registry import MODELS, register_everywhere
+
+NORM_CFG = {"type": "LN2d", "eps": 1e-6}
+ACT_CFG = {"type": "GELU"}
+# The authors' initialisation; norms and layer scale are built with their initial values.
+INIT_CFG = {"type": "TruncNormal", "layer": ["Conv2d", "Linear"], "std": 0.02, "bias": 0.0}
+
+
+class Block(nn.Module):
+    """``x + drop_path(gamma * pwconv2(act(pwconv1(norm(dwconv(x))))))`` (V1 paper, figure 4).
+
+    V2 has GRN after the activation and no layer scale ``gamma`` (V2 paper, figure 5).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        drop_path_rate: float,
+        *,
+        dilation: int,
+        norm_cfg: Mapping[str, Any],
+        act_cfg: Mapping[str, Any],
+        linear_pw_conv: bool,
+        use_grn: bool,
+        layer_scale: float,
+        with_cp: bool,
+    ) -> None:
+        super().__init__()
+        pointwise = nn.Linear if linear_pw_conv else PointwiseConv2d
+        self.dwconv = nn.Conv2d(
+            channels, channels, 7, padding=3 * dilation, dilation=dilation, groups=channels
+        )
+        self.norm = build_norm(norm_cfg, channels)
+        self.pwconv1 = pointwise(channels, 4 * channels)
+        self.act = build_act(act_cfg)
+        self.grn = GRN(4 * channels) if use_grn else None
+        self.pwconv2 = pointwise(4 * channels, channels)
+        self.gamma = nn.Parameter(torch.full((channels,), layer_scale)) if layer_scale > 0 else None
+        self.drop_path_rate = drop_path_rate
+        self.with_cp = with_cp
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        if self.with_cp and torch.is_grad_enabled():
+            branch = checkpoint(self.branch, x, use_reentrant=False)
+        else:
+            branch = self.branch(x)
+        if self.training and self.drop_path_rate > 0:
+            branch = drop_path(branch, self.drop_path_rate)
+        return x + branch
+
+    def branch(self, x: Tensor) -> Tensor:
+        """All of the block but drop path and the shortcut."""
+        x = self.norm(self.dwconv(x))
+        x = x.permute(0, 2, 3, 1)  # (N, C, H, W) -> (N, H, W, C)
+        x = self.act(self.pwconv1(x))
+        if self.grn is not None:
+            x = self.grn(x)
+        x = self.pwconv2(x)
+        if self.gamma is not None:
+            x = self.gamma * x
+        return x.permute(0, 3, 1, 2)
+
+
+@register_everywhere(MODELS)
+class ConvNeXt(BaseModule):
+    """ConvNeXt V1 and V2, giving the feature map of each stage in ``out_indices``.
+
+    Args:
+        arch: atto, femto, pico, nano, tiny, small, base, large, xlarge, huge, or
+            ``dict(depths=…, channels=…)`` with one number for each stage.
+        in_channels: channels of the input.
+        stem_patch_size: kernel size and stride of the stem.
+        norm_cfg: ``LN2d`` (LayerNorm over the channels), or a norm of mmcv.
+        act_cfg: ``GELU``, or an activation of mmcv.
+        linear_pw_conv: pointwise layers as ``nn.Linear``, like the authors', not 1x1 convolutions.
+        use_grn: global response normalisation: V2.
+        drop_path_rate: stochastic depth of the last block; rises linearly from 0 at the first.
+        layer_scale_init_value: 0 for no layer scale. Default: 1e-6, with ``use_grn`` 0.
+        out_indices: stages to give out; negative ones count from the last. Always in stage order.
+        frozen_stages: so many stages, the stem included, get no gradient and stay in eval mode.
+        gap_before_final_norm: give out each map's mean, normalised, as (N, C).
+        with_cp: recompute each block in the backward pass, to save memory.
+        output_stride: 8, 16 or 32: further stages keep their size and have dilated convolutions,
+            with the same weights. V1 computes the same at the positions of the undilated network;
+            V2's GRN averages over all positions. Default: no dilation.
+        init_cfg: mmengine's. Default: the authors' truncated normal. ``dict(type='Pretrained',
+            checkpoint=…, prefix=…)`` takes the authors' files too.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    init_cfg: Any  # mmengine has no types
+    _is_init: bool
+
+    def __init__(
+        self,
+        arch: str | Mapping[str, Sequence[int]] = "tiny",
+        in_channels: int = 3,
+        stem_patch_size: int = 4,
+        norm_cfg: Mapping[str, Any] = NORM_CFG,
+        act_cfg: Mapping[str, Any] = ACT_CFG,
+        linear_pw_conv: bool = True,
+        use_grn: bool = False,
+        drop_path_rate: float = 0.0,
+        layer_scale_init_value: float | None = None,
+        out_indices: int | Sequence[int] = (0, 1, 2, 3),
+        frozen_stages: int = 0,
+        gap_before_final_norm: bool = False,
+        with_cp: bool = False,
+        output_stride: int | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg=INIT_CFG if init_cfg is None else init_cfg)
+        self.depths, self.channels = resolve_arch(arch)
+        self.num_stages = len(self.depths)
+        self.out_indices = stage_indices(out_indices, self.num_stages)
+        self.frozen_stages = frozen_stages
+        self.gap_before_final_norm = gap_before_final_norm
+        require(in_channels >= 1, "in_channels", "at least 1", in_channels)
+        require(stem_patch_size >= 1, "stem_patch_size", "at least 1", stem_patch_size)
+        require(
+            0 <= frozen_stages <= self.num_stages,
+            "frozen_stages",
+            f"0 (none) to {self.num_stages} (all stages)",
+            frozen_stages,
+        )
+        self.min_size = stem_patch_size * 2 ** (self.num_stages - 1)
+        dilations = stage_dilations(output_stride, stem_patch_size, self.num_stages)
+        rates = iter(drop_path_rates(drop_path_rate, sum(self.depths)))
+        options: dict[str, Any] = {
+            "norm_cfg": norm_cfg,
+            "act_cfg": act_cfg,
+            "linear_pw_conv": linear_pw_conv,
+            "use_grn": use_grn,
+            "layer_scale": layer_scale(layer_scale_init_value, use_grn),
+            "with_cp": with_cp,
+        }
+
+        stem = nn.Conv2d(in_channels, self.channels[0], stem_patch_size, stem_patch_size)
+        self.downsample_layers = nn.ModuleList(
+            [nn.Sequential(stem, build_norm(norm_cfg, self.channels[0]))]
+        )
+        for i in range(1, self.num_stages):
+            width, channels = self.channels[i - 1 : i + 1]
+            if dilations[i] == dilations[i - 1]:
+                conv = nn.Conv2d(width, channels, kernel_size=2, stride=2)
+            else:
+                conv = DilatedDownsample(width, channels, dilations[i - 1])
+            self.downsample_layers.append(nn.Sequential(build_norm(norm_cfg, width), conv))
+        self.stages = nn.ModuleList()
+        for i, channels in enumerate(self.channels):
+            blocks = [
+                Block(channels, next(rates), dilation=dilations[i], **options)
+                for _ in range(self.depths[i])
+            ]
+            self.stages.append(nn.Sequential(*blocks))
+        for i in self.out_indices:
+            self.add_module(f"norm{i}", build_norm(norm_cfg, self.channels[i]))
+        self._freeze_stages()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(N, ``in_channels``, H, W) to (N, C, H // stride, W // stride) for each output stage.
+
+        Raises:
+            ValueError: H or W is smaller than the last stage's stride without dilation, 32.
+        """
+        height, width = x.shape[-2:]
+        if min(height, width) < self.min_size:
+            size = f"{self.min_size}x{self.min_size}"
+            raise ValueError(f"input: expected at least {size} pixels, found {height}x{width}")
+        x = x.contiguous(memory_format=torch.channels_last)
+        outs = []
+        for i in range(self.out_indices[-1] + 1):
+            x = self.stages[i](self.downsample_layers[i](x))
+            if i in self.out_indices:
+                norm = getattr(self, f"norm{i}")
+                if self.gap_before_final_norm:
+                    outs.append(norm(x.mean((2, 3), keepdim=True)).flatten(1))
+                else:
+                    outs.append(norm(x))
+        return tuple(outs)
+
+    def train(self, mode: bool = True) -> ConvNeXt:
+        """Switch to training mode, all but the frozen stages."""
+        super().train(mode)
+        self._freeze_stages()
+        return self
+
+    def _freeze_stages(self) -> None:
+        for i in range(self.frozen_stages):
+            for module in (self.downsample_layers[i], self.stages[i]):
+                module.eval().requires_grad_(False)
+
+    def init_weights(self) -> None:
+        """As mmengine's, but a pretrained file may have any layout that this package knows.
+
+        Raises:
+            ValueError: ``init_cfg`` names no file, or the file does not fit this network.
+        """
+        init_cfg = self.init_cfg
+        cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg)
+        pretrained = [cfg for cfg in cfgs if cfg["type"] in ("Pretrained", PretrainedInit)]
+        if self._is_init or not pretrained:
+            super().init_weights()
+            return
+        from mmconvnext.checkpoints.loading import load_pretrained_backbone
+
+        try:
+            self.init_cfg = [cfg for cfg in cfgs if cfg not in pretrained]
+            super().init_weights()
+        finally:
+            self.init_cfg = init_cfg
+        self._is_init = False  # until the file is in: a failure must not pass for weights
+        for cfg in pretrained:
+            require("checkpoint" in cfg, "init_cfg", "the key checkpoint", cfg)
+            load_pretrained_backbone(self, cfg["checkpoint"], cfg.get("prefix"))
+        self._is_init = True
+
+    def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
+        """Layer of a parameter for layer-wise learning-rate decay, and the number of layers.
+
+        The authors' rule: stem 0; first and second stage 1 and 2; third stage by threes of blocks
+        from 3 on; last stage like the third's last; the rest, and names without ``prefix``, after.
+        A downsample layer goes with the stage that follows, but the first of them with the second.
+        """
+        last = 12 if max(self.depths[2:3], default=0) > 9 else 6
+        kind, *indices = param_name.removeprefix(prefix).split(".")
+        if not param_name.startswith(prefix) or kind not in ("downsample_layers", "stages"):
+            return last + 1, last + 2
+        stage = int(indices[0])
+        if stage > 2:
+            layer = last
+        elif kind == "downsample_layers":
+            layer = (0, 2, 3)[stage]
+        else:
+            layer = min(3 + int(indices[1]) // 3, last) if stage == 2 else stage + 1
+        return layer, last + 2

@@ -1,0 +1,115 @@
+"""The layers that ConvNeXt needs and torch lacks.
+
+They take and give (N, C, H, W) in channels-last memory unless they say (N, H, W, C); between the
+two, permuting is a view and no copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels at each position of (N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise ``x``; shape and memory layout stay."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class GRN(nn.Module):
+    """Global response normalisation of (N, H, W, C) (ConvNeXt V2 paper, section 3.2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.zeros(1, 1, 1, channels))
+        self.beta = nn.Parameter(torch.zeros(1, 1, 1, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``gamma * x * n + beta + x``; n: a channel's L2 norm over the mean of all channels'."""
+        # In half precision the sum of squares over a detection-sized map would overflow.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=dtype)
+        relative = norm / (norm.mean(dim=-1, keepdim=True) + 1e-6)
+        return torch.addcmul(self.beta.to(x.dtype), x, (1 + self.gamma * relative).to(x.dtype))
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """1x1 convolution of (N, H, W, C): ``nn.Linear`` with a convolution's weight shape."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map the last axis from ``in_channels`` to ``out_channels``."""
+        return super().forward(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class DilatedDownsample(nn.Conv2d):
+    """The 2x2 convolution between two stages without its stride: same weight, same size out as in.
+
+    Its taps lie ``dilation`` apart, where the strided network's neighbours are. It is padded at
+    the lower right only, so that a position of the strided network sees what it sees there.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=2, dilation=dilation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve ``x``; height and width stay."""
+        pad = self.dilation[0]
+        return super().forward(F.pad(x, (0, pad, 0, pad)))
+
+
+def drop_path(branch: Tensor, rate: float) -> Tensor:
+    """Stochastic depth: zero each sample's branch with probability ``rate``, scale up the others.
+
+    Draws one ``torch.rand(N)`` on the branch's device and keeps the samples below ``1 - rate``.
+    """
+    keep = 1 - rate
+    kept = torch.rand(branch.shape[0], device=branch.device, dtype=torch.float32) < keep
+    return branch * kept.to(branch.dtype).div(keep).view(-1, 1, 1, 1)
+
+
+def build_norm(cfg: Mapping[str, Any], channels: int) -> nn.Module:
+    """Norm of (N, C, H, W): ``LN2d`` or ``LN`` (LayerNorm2d), or whatever norm mmcv registers.
+
+    Raises:
+        ValueError: there is no such norm, or its arguments are wrong.
+    """
+    try:
+        options = dict(cfg)
+        if options["type"] in ("LN2d", "LN"):
+            del options["type"]
+            trainable = options.pop("requires_grad", True)
+            return LayerNorm2d(channels, **options).requires_grad_(trainable)
+        from mmcv.cnn import build_norm_layer  # here, because only these norms need mmcv
+
+        return build_norm_layer(options, channels)[1]
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"norm_cfg: expected type LN2d, LN or one of mmcv's, and its arguments, found {cfg!r}"
+        ) from error
+
+
+def build_act(cfg: Mapping[str, Any]) -> nn.Module:
+    """Activation: ``GELU``, or whatever activation mmcv registers.
+
+    Raises:
+        ValueError: there is no such activation, or its arguments are wrong.
+    """
+    if cfg == {"type": "GELU"}:
+        return nn.GELU()
+    from mmcv.cnn import build_activation_layer  # here, because only these need mmcv
+
+    try:
+        return build_activation_layer(dict(cfg))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"act_cfg: expected type GELU or one of mmcv's, and its arguments, found {cfg!r}"
+        ) from error
