@@ -1,0 +1,31 @@
+_base_ = "mmdet::_base_/datasets/coco_instance.py"
+
+# The authors' augmentation: flip, then one of DETR's two ways to a shorter side of 480…800 pixels.
+short_sides = [(side, 1333) for side in range(480, 801, 32)]
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(
+        type="RandomChoice",
+        transforms=[
+            [dict(type="RandomChoiceResize", scales=short_sides, keep_ratio=True)],
+            [
+                dict(
+                    type="RandomChoiceResize",
+                    scales=[(400, 1333), (500, 1333), (600, 1333)],
+                    keep_ratio=True,
+                ),
+                dict(
+                    type="RandomCrop",
+                    crop_type="absolute_range",
+                    crop_size=(384, 600),
+                    allow_negative_crop=True,
+                ),
+                dict(type="RandomChoiceResize", scales=short_sides, keep_ratio=True),
+            ],
+        ],
+    ),
+    dict(type="PackDetInputs"),
+]
+train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
