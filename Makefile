@@ -1,0 +1,38 @@
+# Each goal makes the environment it needs, once: `make demo` and `make test` are all a fresh machine takes.
+PYTHON ?= python3
+TASK ?= detection
+
+BIN := .venv/bin
+# Stands for a finished set-up; anything that changes what is installed makes it stale.
+READY := .venv/.ready
+
+.PHONY: help demo test lint format clean
+
+help:
+	@echo "make demo [TASK=detection|segmentation]   train and test on made-up pictures, some minutes on a laptop"
+	@echo "make test                                 run the tests"
+	@echo "make lint                                 ruff and mypy"
+	@echo "make format                               let ruff rewrite the code"
+	@echo "PYTHON=/path/to/python                    the interpreter to set up with (3.10 or newer)"
+
+$(READY): requirements/*.txt requirements/make_env.sh pyproject.toml setup.py mmconvnext.pth
+	@./requirements/make_env.sh $(PYTHON)
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/python -m mmconvnext.cli.demo --task $(TASK)
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY)
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist *.egg-info work_dirs .pytest_cache .mypy_cache .ruff_cache
