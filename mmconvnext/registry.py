@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from mmengine.registry import HOOKS as ROOT_HOOKS
-from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
@@ -26,7 +25,6 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     locations=["mmconvnext.optim"],
 )
 HOOKS = Registry("hook", parent=ROOT_HOOKS, scope=SCOPE, locations=["mmconvnext.hooks"])
-METRICS = Registry("metric", parent=ROOT_METRICS, scope=SCOPE, locations=["mmconvnext.evaluation"])
 
 T = TypeVar("T", bound=type)
 
