@@ -1,8 +1,8 @@
 """ConvNeXt V1 (arXiv:2201.03545) and V2 (arXiv:2301.00808) as a backbone for dense prediction.
 
 Parameters have the authors' names, so that their files load as they are; arguments are mmpretrain's
-and a few more. Tensors are (N, C, H, W) with channels last in memory all the way: the pointwise
-layers and the norms, which work on (N, H, W, C), get there by a view.
+and a few more. Tensors are (N, C, H, W), inside with channels last in memory all the way: the
+pointwise layers and the norms, which work on (N, H, W, C), get there by a view.
 """
 
 from __future__ import annotations
@@ -212,7 +212,8 @@ class ConvNeXt(BaseModule):
                 if self.gap_before_final_norm:
                     outs.append(norm(x.mean((2, 3), keepdim=True)).flatten(1))
                 else:
-                    outs.append(norm(x))
+                    # CenterNet and DMNet take views that only plain memory allows.
+                    outs.append(norm(x).contiguous())
         return tuple(outs)
 
     def train(self, mode: bool = True) -> ConvNeXt:
