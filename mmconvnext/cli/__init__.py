@@ -1,0 +1,1 @@
+"""The commands: one module each, run as ``mmconvnext NAME`` or ``python tools/NAME.py``."""

@@ -1,0 +1,190 @@
+"""Finds the files and classes of a config's data sets and has ``data.checks`` check them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+
+from mmconvnext.data import checks
+from mmconvnext.data.checks import DataError
+
+# Parts of a model whose num_classes counts something other than the data set's classes.
+_OTHER_COUNTS = frozenset(
+    [
+        "backbone",
+        "data_preprocessor",
+        "neck",
+        "rpn_head",
+        "semantic_head",
+        "semantic_roi_extractor",
+        "teacher",
+    ]
+)
+_SOURCES = {"coco": "coco", "ade": "ade20k"}
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """One data set of a config: its dict, its class, and where in the config it stands."""
+
+    cfg: Mapping[str, Any]
+    cls: type
+    place: str
+
+    @property
+    def source(self) -> str | None:
+        """The public data set that it is, by its class, if one can say where to get it."""
+        name = self.cls.__name__.lower()
+        return next((source for start, source in _SOURCES.items() if name.startswith(start)), None)
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of its classes; None if it leaves them open."""
+        given = (self.cfg.get("metainfo") or {}).get("classes")
+        if isinstance(given, str):
+            if not Path(given).is_file():
+                raise DataError(
+                    f"{self.place}: metainfo.classes is the string {given!r}; a tuple of one "
+                    f"needs a comma: ({given!r},)"
+                )
+            return tuple(Path(given).read_text(encoding="utf-8").split("\n"))
+        names = given or getattr(self.cls, "METAINFO", {}).get("classes")
+        return tuple(names) if names else None
+
+    def path(self, relative: str) -> str:
+        """``relative`` below its data root, as mmengine joins them."""
+        return os.path.join(self.cfg.get("data_root") or "", relative)  # noqa: PTH118
+
+    def default(self, argument: str) -> Any:
+        """The value of a constructor argument that is in the config or has a default in its
+        class."""
+        for cls in self.cls.__mro__:
+            parameter = inspect.signature(cls.__init__).parameters.get(argument)  # type: ignore[misc]
+            if parameter is not None:
+                return self.cfg.get(argument, parameter.default)
+        return self.cfg.get(argument)
+
+    def loads_like(self, base: str) -> bool:
+        """Whether it reads its files exactly as the class named ``base``, which it inherits from,
+        does."""
+        for cls in self.cls.__mro__:
+            if cls.__name__ == base:
+                methods = ("load_data_list", "parse_data_info")
+                return all(getattr(self.cls, m, None) is getattr(cls, m, None) for m in methods)
+        return False
+
+
+def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None:
+    """Check the data sets of ``cfg[loader]``, the files of its evaluator, and the model's heads
+    against both.
+
+    Raises:
+        DataError: what is missing or disagrees.
+    """
+    for dataset in _datasets(cfg, loader):
+        _check_dataset(dataset)
+        classes = dataset.classes
+        if classes is not None:
+            checks.check_class_count(
+                dict(_class_counts(cfg.get("model"), "model")),
+                len(classes),
+                f"{loader} ({dataset.cls.__name__})",
+            )
+    metrics = cfg.get(evaluator) if evaluator else None
+    for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics or {}]:
+        path = metric.get("ann_file")
+        if path and "://" not in path:
+            checks.check_file(
+                path, f"{evaluator}: annotation file", "coco" if "Coco" in metric["type"] else None
+            )
+
+
+def _datasets(cfg: Config, loader: str) -> Iterator[DataSet]:
+    """The data sets in ``cfg[loader]`` that read files, inside however many wrappers."""
+    scope = cfg.get("default_scope") or "mmengine"
+
+    def unwrapped(node: Any) -> Iterator[Any]:
+        if "dataset" in node:
+            yield from unwrapped(node["dataset"])
+        elif "datasets" in node:
+            for part in node["datasets"]:
+                yield from unwrapped(part)
+        else:
+            yield node
+
+    for node in unwrapped((cfg.get(loader) or {}).get("dataset") or {"datasets": ()}):
+        kind = node.get("type")
+        if isinstance(kind, str):
+            with DATASETS.switch_scope_and_registry(node.get("_scope_") or scope) as registry:
+                kind = registry.get(kind)
+        if kind is None:
+            raise DataError(f"{loader}: there is no dataset type {node.get('type')!r} in {scope}")
+        # Files behind a storage service are not looked for.
+        if not node.get("backend_args"):
+            yield DataSet(node, kind, loader)
+
+
+def _check_dataset(dataset: DataSet) -> None:
+    root = dataset.cfg.get("data_root")
+    if root:
+        checks.check_folder(root, f"{dataset.place}: data folder", dataset.source)
+    annotations = dataset.cfg.get("ann_file") or ""
+    if annotations and not Path(dataset.path(annotations)).is_dir():
+        checks.check_file(
+            dataset.path(annotations), f"{dataset.place}: annotation file", dataset.source
+        )
+    if dataset.loads_like("CocoDataset"):
+        _check_coco(dataset)
+    elif dataset.loads_like("BaseSegDataset"):
+        _check_segmentation(dataset)
+
+
+def _check_coco(dataset: DataSet) -> None:
+    path = dataset.path(dataset.cfg.get("ann_file") or "")
+    checks.check_file(path, f"{dataset.place}: annotation file", dataset.source)
+    contents = checks.read_coco(path, labelled=not dataset.cfg.get("test_mode", False))
+    if dataset.classes is not None:
+        checks.check_categories(path, contents.categories, dataset.classes)
+    folder = dataset.path((dataset.cfg.get("data_prefix") or {}).get("img", ""))
+    checks.check_folder(folder, f"{dataset.place}: image folder", dataset.source)
+    checks.check_pictures(contents.file_names, folder, path)
+
+
+def _check_segmentation(dataset: DataSet) -> None:
+    prefixes = dataset.default("data_prefix") or {}
+    pictures = dataset.path(prefixes.get("img_path") or "")
+    checks.check_folder(pictures, f"{dataset.place}: image folder", dataset.source)
+    masks = prefixes.get("seg_map_path")
+    if masks is not None:
+        masks = dataset.path(masks)
+        checks.check_folder(masks, f"{dataset.place}: mask folder", dataset.source)
+    suffix, mask_suffix = dataset.default("img_suffix"), dataset.default("seg_map_suffix")
+    listed = dataset.path(dataset.cfg.get("ann_file") or "")
+    if not dataset.cfg.get("ann_file") or Path(listed).is_dir():
+        checks.check_pairs(pictures, masks, suffix, mask_suffix)
+        return
+    names = [line.strip() for line in Path(listed).read_text(encoding="utf-8").splitlines()]
+    checks.check_pictures([f"{name}{suffix}" for name in names], pictures, listed)
+    if masks is not None:
+        checks.check_pictures([f"{name}{mask_suffix}" for name in names], masks, listed)
+
+
+def _class_counts(node: Any, path: str) -> Iterator[tuple[str, int]]:
+    """Every ``num_classes`` in a model's config that counts the data set's classes, with its dotted
+    key."""
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "num_classes" and isinstance(value, int):
+                yield f"{path}.{key}", value
+            elif key not in _OTHER_COUNTS and not key.startswith("loss"):
+                yield from _class_counts(value, f"{path}.{key}")
+    elif isinstance(node, (list, tuple)):
+        for number, item in enumerate(node):
+            yield from _class_counts(item, f"{path}.{number}")

@@ -1,0 +1,80 @@
+"""The options that the commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.config import DictAction
+
+from mmconvnext.cli.errors import OneLineParser
+
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+class KeyValueAction(DictAction):
+    """mmengine's ``KEY=VALUE`` parsing, with its failures turned into the parser's one-line
+    errors."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Add ``values`` to the options parsed so far."""
+        for pair in values or ():
+            key, equals, _ = pair.partition("=")
+            if not equals or not key:
+                parser.error(f"{option_string} takes KEY=VALUE, got {pair!r}")
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except AssertionError as error:
+            parser.error(f"{option_string}: {error}")
+
+
+def add_shared_options(parser: OneLineParser) -> None:
+    """Add what train and test have in common: config overrides, data, device, launcher,
+    debugging."""
+    parser.add_argument(
+        "--work-dir",
+        metavar="DIR",
+        help="where logs and results go (default: ./work_dirs/CONFIG's name)",
+    )
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=KeyValueAction,
+        default={},
+        metavar="KEY=VALUE",
+        help='override settings of the config, e.g. model.backbone.drop_path_rate=0.2 key="[a,b]"',
+    )
+    parser.add_argument(
+        "--data-root", metavar="DIR", help="use the data in DIR instead of the config's folder"
+    )
+    parser.add_argument("--seed", type=natural, help="make the run repeatable")
+    parser.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where to run (default: auto)"
+    )
+    parser.add_argument(
+        "--launcher", choices=LAUNCHERS, default="none", help="how several processes were started"
+    )
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def natural(text: str) -> int:
+    """``text`` as an integer ≥ 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text!r}")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """``text`` as an integer ≥ 1."""
+    number = natural(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number

@@ -1,0 +1,62 @@
+"""What train and test check before anything is written: config, data, checkpoints."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.config import Config
+from mmengine.runner import find_latest_checkpoint
+
+from mmconvnext.cli.datasets import check_loader
+from mmconvnext.cli.errors import UsageError
+from mmconvnext.cli.weights import check_initial_weights, check_weights
+
+
+def check_training(cfg: Config) -> None:
+    """Check a config that is to be trained.
+
+    Raises:
+        UsageError, DataError, CheckpointError: what is missing or disagrees.
+    """
+    with _without_warnings():
+        _check_training(cfg)
+
+
+def _check_training(cfg: Config) -> None:
+    _check_parts(cfg, "train", ("model", "train_dataloader", "train_cfg", "optim_wrapper"))
+    check_loader(cfg, "train_dataloader")
+    if cfg.get("val_cfg") is not None and cfg.get("val_dataloader") is not None:
+        check_loader(cfg, "val_dataloader", "val_evaluator")
+    resumed = cfg.get("load_from")
+    if cfg.get("resume") and not resumed:
+        resumed = find_latest_checkpoint(cfg.work_dir)
+    if resumed:
+        check_weights(cfg, resumed, whole=bool(cfg.get("resume")))
+    check_initial_weights(cfg.model)
+
+
+def check_testing(cfg: Config) -> None:
+    """Check a config that is to be tested with the weights in its ``load_from``; errors as in
+    check_training."""
+    _check_parts(cfg, "test", ("model", "test_dataloader", "test_cfg", "test_evaluator"))
+    with _without_warnings():
+        check_loader(cfg, "test_dataloader", "test_evaluator")
+        check_weights(cfg, cfg.load_from, whole=True)
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """The run gives the same warnings again; before an error they would hide its one line."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _check_parts(cfg: Config, command: str, parts: tuple[str, ...]) -> None:
+    lacking = [part for part in parts if cfg.get(part) is None]
+    if lacking:
+        raise UsageError(
+            f"config {cfg.filename} has no {', '.join(lacking)}: nothing to {command} with"
+        )

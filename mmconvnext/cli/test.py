@@ -1,0 +1,128 @@
+"""``test``: evaluate a checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
+from mmconvnext.cli.options import add_shared_options
+
+_PAINTERS = {"mmdet": "DetLocalVisualizer", "mmseg": "SegLocalVisualizer"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status (0 done, 1 failed, 2 bad input, 130 interrupted)."""
+    argv = sys.argv[1:] if argv is None else argv
+    return report_errors(
+        "mmconvnext test", lambda: test(parser().parse_args(argv)), debug="--debug" in argv
+    )
+
+
+def parser() -> OneLineParser:
+    """The command's options."""
+    options = OneLineParser(prog="mmconvnext test", description="Evaluate a checkpoint.")
+    options.add_argument(
+        "config", metavar="CONFIG", help="config file, or package::path such as mmdet::…"
+    )
+    options.add_argument("checkpoint", metavar="CHECKPOINT", help="the trained weights")
+    options.add_argument(
+        "--out", type=Path, metavar="FILE.pkl", help="write the predictions to FILE.pkl"
+    )
+    options.add_argument(
+        "--show-dir", type=Path, metavar="DIR", help="save painted pictures in DIR"
+    )
+    add_shared_options(options)
+    return options
+
+
+def test(args: argparse.Namespace) -> None:
+    """Check everything that can be checked, then evaluate.
+
+    Raises:
+        UsageError, DataError, CheckpointError: bad input; nothing was written.
+    """
+    from mmconvnext.cli import device, overrides, preflight, running
+    from mmconvnext.cli.configs import load_config
+
+    _check_targets(args.out, args.show_dir)
+    place = device.pick_device(args.device, args.launcher)
+    cfg = load_config(args.config, args.cfg_options)
+    overrides.apply_shared(cfg, args)
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    if args.show_dir is not None and not cfg.get("visualizer"):
+        cfg.visualizer = {"type": _PAINTERS.get(cfg.get("default_scope"), "Visualizer")}
+    changed = device.fit_to_device(cfg, place)
+    preflight.check_testing(cfg)
+    running.tell(changed)
+    with device.running_on(place, cfg), _finished_file(args.out) as unfinished:
+        runner = running.build_runner(cfg)
+        if unfinished is not None:
+            _dump_predictions(runner, unfinished, cfg.get("default_scope"))
+        if args.show_dir is not None:
+            from mmconvnext.cli.pictures import PaintHook
+
+            runner.register_hook(PaintHook(args.show_dir.resolve()))
+        metrics = runner.test()
+    _print_metrics(metrics)
+
+
+def _check_targets(out: Path | None, show_dir: Path | None) -> None:
+    if out is not None and out.suffix not in (".pkl", ".pickle"):
+        raise UsageError(f"--out {out}: the predictions are a pickle, name it .pkl or .pickle")
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out {out}: is a folder, a file is needed")
+    if show_dir is not None and show_dir.exists() and not show_dir.is_dir():
+        raise UsageError(f"--show-dir {show_dir}: is a file, a folder is needed")
+
+
+@contextmanager
+def _finished_file(path: Path | None) -> Iterator[Path | None]:
+    """A name beside ``path`` to write to, which becomes ``path`` only once everything went well."""
+    if path is None:
+        yield None
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    try:
+        yield unfinished
+        if unfinished.exists():  # the first process alone writes it
+            unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _dump_predictions(runner: Any, path: Path, scope: str | None) -> None:
+    from mmengine.registry import METRICS
+
+    # mmdet's own encodes masks, which are far too large raw.
+    kind = "DumpDetResults" if scope == "mmdet" else "DumpResults"
+    metric = METRICS.build({"type": kind, "out_file_path": str(path)})
+    runner.test_evaluator.metrics.append(metric)
+
+
+def _print_metrics(metrics: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from mmconvnext.cli.running import tell
+
+    if not metrics:
+        tell("no metrics: nothing was predicted, or the config's evaluators computed none")
+        return
+    table = Table("metric", "value")
+    table.columns[1].justify = "right"
+    for name, value in metrics.items():
+        table.add_row(name, f"{value:.4g}" if isinstance(value, Real) else str(value))
+    if os.environ.get("RANK", "0") == "0":
+        Console().print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

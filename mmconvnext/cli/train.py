@@ -1,0 +1,91 @@
+"""``train``: train a detector or segmentor from a config."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from mmconvnext.cli.errors import OneLineParser, report_errors
+from mmconvnext.cli.options import add_shared_options, positive
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status (0 done, 1 failed, 2 bad input, 130 interrupted)."""
+    argv = sys.argv[1:] if argv is None else argv
+    return report_errors(
+        "mmconvnext train", lambda: train(parser().parse_args(argv)), debug="--debug" in argv
+    )
+
+
+def parser() -> OneLineParser:
+    """The command's options."""
+    options = OneLineParser(prog="mmconvnext train", description="Train a detector or segmentor.")
+    options.add_argument(
+        "config", metavar="CONFIG", help="config file, or package::path such as mmdet::…"
+    )
+    options.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
+    options.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="PATH|auto",
+        help="go on from a checkpoint; auto (or nothing): the newest in the work directory",
+    )
+    options.add_argument(
+        "--auto-scale-lr", action="store_true", help="scale the rate with the real batch size"
+    )
+    options.add_argument(
+        "--max-iters",
+        type=positive,
+        metavar="N",
+        help="train N iterations, whatever the config says",
+    )
+    add_shared_options(options)
+    return options
+
+
+def train(args: argparse.Namespace) -> None:
+    """Check everything that can be checked, then train.
+
+    Raises:
+        UsageError, DataError, CheckpointError: bad input; nothing was written.
+    """
+    from mmconvnext.cli import device, overrides, preflight, running
+    from mmconvnext.cli.configs import load_config
+    from mmconvnext.cli.schedule import set_max_iters
+
+    place = device.pick_device(args.device, args.launcher)
+    cfg = load_config(args.config, args.cfg_options)
+    overrides.apply_shared(cfg, args)
+    if args.amp:
+        overrides.use_amp(cfg)
+    if args.auto_scale_lr:
+        overrides.use_auto_scale_lr(cfg)
+    if args.max_iters:
+        set_max_iters(cfg, args.max_iters)
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == "auto" else args.resume
+    changed = device.fit_to_device(cfg, place)
+    preflight.check_training(cfg)
+    running.tell(changed)
+    with device.running_on(place, cfg):
+        runner = running.build_runner(cfg)
+        _show_progress(runner)
+        runner.train()
+    running.tell(f"done: {Path(cfg.work_dir).resolve()}")
+
+
+def _show_progress(runner: Any) -> None:
+    """Add the progress bar where there is a terminal to show it on."""
+    if sys.stdout.isatty():
+        from mmconvnext.hooks import ProgressBarHook
+
+        if not any(isinstance(hook, ProgressBarHook) for hook in runner.hooks):
+            runner.register_hook(ProgressBarHook())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

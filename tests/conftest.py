@@ -1,0 +1,46 @@
+"""Made-up data and tiny configs, shared by the tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
+
+MAKERS = {"detection": make_coco_shapes, "segmentation": make_ade_shapes}
+CONFIGS = Path(__file__).parent / "cli" / "configs"
+
+
+@pytest.fixture(params=list(MAKERS))
+def task(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folder of each task's made-up data, shared: not to be changed by a test."""
+    root = tmp_path_factory.mktemp("shapes")
+    for name, make in MAKERS.items():
+        make(root / name, ShapesSpec(train=4, val=4, size=64, max_shapes=2))
+    return {name: root / name for name in MAKERS}
+
+
+@pytest.fixture
+def own_data(shapes: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """A copy of the made-up data that a test may break."""
+    return {n: Path(shutil.copytree(f, tmp_path / "own_data" / n)) for n, f in shapes.items()}
+
+
+@pytest.fixture
+def tiny_config(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a config: the tiny one of a task, with lines added."""
+
+    def write(task: str, extra: str = "", name: str = "tiny.py") -> Path:
+        path = tmp_path / name
+        path.write_text(f"_base_ = {str(CONFIGS / f'tiny_{task}.py')!r}\n{extra}")
+        return path
+
+    return write

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmconvnext.data import checks
+from mmconvnext.data.checks import DataError
+
+
+@pytest.fixture
+def annotations(tmp_path):
+    """Writes a COCO file of two images and one annotation, changed by the given entries; None drops
+    one."""
+
+    def write(**changed) -> str:
+        content = {
+            "images": [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "sub/b.jpg"}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 7}],
+            "categories": [{"id": 7, "name": "cat"}, {"id": 9, "name": "dog"}],
+            **changed,
+        }
+        path = tmp_path / "instances.json"
+        path.write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+        return str(path)
+
+    return write
+
+
+def test_reads_names_in_the_files_order(annotations):
+    contents = checks.read_coco(annotations())
+    assert contents.file_names == ["a.jpg", "sub/b.jpg"]
+    assert contents.categories == ["cat", "dog"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"images": None}, "no list 'images' in it, only 'annotations', 'categories'"),
+        ({"annotations": None}, "no list 'annotations' in it"),
+        ({"categories": {"7": "cat"}}, "no list 'categories' in it"),
+        ({"images": [{"id": 1}]}, "images[0] has no 'file_name'"),
+        ({"annotations": [{"id": 1, "image_id": 1}]}, "annotations[0] has no 'category_id'"),
+        ({"categories": ["cat"]}, "categories[0] has no 'id'"),
+        ({"images": []}, "lists no images"),
+    ],
+)
+def test_what_is_not_coco_is_named(annotations, changed, said):
+    with pytest.raises(DataError) as error:
+        checks.read_coco(annotations(**changed))
+    assert said in str(error.value) and "instances.json" in str(error.value)
+
+
+def test_a_test_set_needs_no_annotations(annotations):
+    assert checks.read_coco(annotations(annotations=None), labelled=False).categories == [
+        "cat",
+        "dog",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"images": [', "is not JSON: "),
+        (b"\x89PNG\xff", "is not JSON: "),
+        (b"[1]", "is not COCO JSON: expected an object, found a list"),
+    ],
+)
+def test_what_is_not_json_is_named(tmp_path, content, said):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        checks.read_coco(str(path))
+
+
+def test_present_pictures_pass_whatever_their_folder(tmp_path):
+    (tmp_path / "sub").mkdir()
+    for name in ("a.jpg", "sub/b.jpg"):
+        (tmp_path / name).touch()
+    checks.check_pictures(["a.jpg", "sub/b.jpg", str(tmp_path / "a.jpg")], str(tmp_path), "x.json")
+
+
+def test_absent_pictures_are_counted_and_three_named(tmp_path):
+    (tmp_path / "2.jpg").touch()
+    with pytest.raises(DataError) as error:
+        checks.check_pictures([f"{n}.jpg" for n in range(6)], str(tmp_path), "x.json")
+    names = ", ".join(str(tmp_path / f"{n}.jpg") for n in (0, 1, 3))
+    assert str(error.value) == f"5 of 6 images named in x.json are not in {tmp_path}: {names}, …"
+
+
+def test_each_folder_is_read_once(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        checks,
+        "_file_names",
+        lambda folder: read.append(folder) or {f"{n}.jpg" for n in range(5000)},
+    )
+    checks.check_pictures([f"{n}.jpg" for n in range(5000)], str(tmp_path), "x.json")
+    assert read == [str(tmp_path)]
+
+
+def test_more_categories_than_classes_are_fine_but_not_fewer():
+    checks.check_categories("x.json", ["cat", "dog", "cow"], ("dog", "cat"))
+    with pytest.raises(DataError, match=r"x.json has cat, it lacks dog of the config's 2"):
+        checks.check_categories("x.json", ["cat"], ("cat", "dog"))
+
+
+@pytest.mark.parametrize(
+    ("pictures", "masks", "said"),
+    [
+        (["a.jpg", "city/b.jpg"], ["a.png", "city/b.png", "spare.png"], None),
+        (
+            ["a.jpg", "city/b.jpg"],
+            ["a.png", "b.png"],
+            r"1 of 2 images in .* have no mask \*.png in .*: city/b$",
+        ),
+        (["a.png"], ["a.png"], r"has no \*.jpg, so there are no images to load"),
+    ],
+)
+def test_pictures_and_masks_are_paired_by_name(tmp_path, pictures, masks, said):
+    for kind, names in (("img", pictures), ("ann", masks)):
+        for name in names:
+            path = tmp_path / kind / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    arguments = (str(tmp_path / "img"), str(tmp_path / "ann"), ".jpg", ".png")
+    if said is None:
+        checks.check_pairs(*arguments)
+        return
+    with pytest.raises(DataError, match=said):
+        checks.check_pairs(*arguments)
+
+
+def test_class_counts_name_the_first_head_that_disagrees():
+    checks.check_class_count({"a.num_classes": 3}, 3, "data")
+    with pytest.raises(DataError) as error:
+        checks.check_class_count({"a": 3, "b": 80, "c": 80}, 3, "data")
+    assert "b=80 (and 1 more heads), but data has 3 classes; set num_classes=3" in str(error.value)
+
+
+def test_missing_things_say_where_they_can_be_had(tmp_path):
+    with pytest.raises(DataError) as error:
+        checks.check_folder(str(tmp_path / "no"), "data folder", "coco")
+    assert str(error.value) == (
+        f"data folder {tmp_path / 'no'} does not exist; get it from {checks.SOURCES['coco']}, "
+        "or --data-root points to data that lie elsewhere"
+    )
+    Path(tmp_path / "a").touch()
+    checks.check_file(str(tmp_path / "a"), "file")
+    with pytest.raises(DataError, match=r"file .* does not exist; --data-root points"):
+        checks.check_file(str(tmp_path), "file")
