@@ -26,9 +26,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     """What a checkpoint holds; nothing in it is run.
 
     Args:
-        path: a ``.safetensors`` file, any file of ``torch.save``, or the http(s) address of one.
-        That is downloaded
-            once, into ``torch.hub``'s folder of checkpoints.
+        path: a ``.safetensors`` file, any file of ``torch.save``, or the http(s) address of one,
+            which is downloaded once, into ``torch.hub``'s folder of checkpoints.
         map_location: as in ``torch.load``.
 
     Raises:
@@ -54,11 +53,11 @@ def load_pretrained_backbone(module: nn.Module, checkpoint: str, prefix: str | N
 
     Args:
         module: a ConvNeXt whose weights are initialised already. The norms of its outputs
-        (``norm0`` …) may be missing
-            in the file, as they are in every classifier's; nothing else may.
+            (``norm0`` …) may be missing in the file, as they are in every classifier's; nothing
+            else may.
         checkpoint: as :func:`read_checkpoint` takes it, with the weights under ``state_dict``
-        (mmengine), ``model``
-            (the authors) or at the top. Of a whole detector's, those under ``backbone.`` are taken.
+            (mmengine), ``model`` (the authors) or at the top. Of a whole detector's, those under
+            ``backbone.`` are taken.
         prefix: where in the file the weights are, as in mmengine's ``Pretrained``.
 
     Raises:

@@ -180,12 +180,15 @@ def _recorded(root: Path) -> dict[str, Any] | None:
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
     try:
-        return json.loads((root / SPEC_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise FileExistsError(
-            f"{root}: expected nothing or made-up shapes (with a readable {SPEC_FILE}), "
-            "found something else; move it away or choose another folder"
-        ) from error
+        recorded: dict[str, Any] = json.loads((root / SPEC_FILE).read_text())
+        if recorded["spec"] and recorded["stats"]:
+            return recorded
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    raise FileExistsError(
+        f"{root}: expected nothing or made-up shapes (with a readable {SPEC_FILE}), "
+        "found something else; move it away or choose another folder"
+    )
 
 
 def _pictures(

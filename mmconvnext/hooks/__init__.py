@@ -1,0 +1,7 @@
+"""Hooks for mmengine's runner."""
+
+from __future__ import annotations
+
+from mmconvnext.hooks.progress import ProgressBarHook
+
+__all__ = ["ProgressBarHook"]

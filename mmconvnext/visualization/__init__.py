@@ -1,0 +1,8 @@
+"""Plots of training runs and pictures of predictions; matplotlib is imported when one is drawn."""
+
+from __future__ import annotations
+
+from mmconvnext.visualization.curves import plot_curves, read_scalars
+from mmconvnext.visualization.grid import Instance, Panel, panel_of, save_grid
+
+__all__ = ["Instance", "Panel", "panel_of", "plot_curves", "read_scalars", "save_grid"]
