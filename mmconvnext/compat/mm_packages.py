@@ -18,6 +18,8 @@ import mmengine.config.utils as config_utils
 from mmengine.config import Config
 
 PACKAGE = "mmconvnext"
+# What mmengine.hub takes for the package's folder: the first top-level module of the distribution.
+_OWN_FOLDERS = (PACKAGE, "_mmconvnext_ops_finder")
 
 _mmengine_fromfile = Config.fromfile
 _mmengine_get_cfg_path = Config._get_cfg_path
@@ -102,12 +104,12 @@ def _get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
 
 
 def _get_cfg_metainfo(package_path: str, cfg_path: str) -> dict:
-    if Path(package_path).name == PACKAGE:
+    if Path(package_path).name in _OWN_FOLDERS:
         raise ValueError("mmconvnext has no index of metafiles")  # mmengine then asks for the path
     return _mmengine_get_cfg_metainfo(package_path, cfg_path)
 
 
 def _get_external_cfg_base_path(package_path: str, cfg_name: str) -> str:
-    if Path(package_path).name == PACKAGE:
+    if Path(package_path).name in _OWN_FOLDERS:
         return str(find_config(f"{PACKAGE}::{cfg_name}"))
     return _mmengine_get_external_cfg_base_path(package_path, cfg_name)
