@@ -20,7 +20,7 @@ $(READY): requirements/*.txt requirements/make_env.sh pyproject.toml setup.py mm
 	@touch $@
 
 demo: $(READY)
-	@$(BIN)/python -m mmconvnext.cli.demo --task $(TASK)
+	@$(BIN)/mmconvnext demo --task $(TASK)
 
 test: $(READY)
 	@$(BIN)/python -m pytest

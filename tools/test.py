@@ -1,4 +1,4 @@
-from mmconvnext.cli.test import main
+from _mmconvnext_command import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main("test"))

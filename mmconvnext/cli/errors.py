@@ -31,13 +31,14 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
     Bad input (:class:`UsageError`, the data and checkpoint checks' errors) gives 2, an interrupt
     130, anything else 1. ``debug`` prints the traceback before the line.
     """
-    from mmconvnext.checkpoints.loading import CheckpointError
-    from mmconvnext.data.checks import DataError
-
     try:
         run()
         return DONE
     except (KeyboardInterrupt, Exception) as error:
+        # Here, since what only prints help shall not wait for PyTorch.
+        from mmconvnext.checkpoints.loading import CheckpointError
+        from mmconvnext.data.checks import DataError
+
         if debug:
             traceback.print_exc()
         if isinstance(error, KeyboardInterrupt):

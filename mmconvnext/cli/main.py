@@ -40,7 +40,3 @@ def _parse(argv: list[str]) -> None:
     parser.add_argument("command", choices=list(COMMANDS), metavar="COMMAND")
     parser.add_argument("--version", action="version", version=f"mmconvnext {__version__}")
     parser.parse_args(argv)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

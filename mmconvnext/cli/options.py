@@ -6,16 +6,13 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from mmengine.config import DictAction
-
 from mmconvnext.cli.errors import OneLineParser
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
-class KeyValueAction(DictAction):
-    """mmengine's ``KEY=VALUE`` parsing, with its failures turned into the parser's one-line
-    errors."""
+class KeyValueAction(argparse.Action):
+    """mmengine's ``KEY=VALUE`` parsing, its failures turned into the parser's one-line errors."""
 
     def __call__(
         self,
@@ -29,8 +26,10 @@ class KeyValueAction(DictAction):
             key, equals, _ = pair.partition("=")
             if not equals or not key:
                 parser.error(f"{option_string} takes KEY=VALUE, got {pair!r}")
+        from mmengine.config import DictAction  # here, since help shall not wait for PyTorch
+
         try:
-            super().__call__(parser, namespace, values, option_string)
+            DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
         except AssertionError as error:
             parser.error(f"{option_string}: {error}")
 

@@ -122,7 +122,3 @@ def _print_metrics(metrics: Mapping[str, Any]) -> None:
         table.add_row(name, f"{value:.4g}" if isinstance(value, Real) else str(value))
     if os.environ.get("RANK", "0") == "0":
         Console().print(table)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

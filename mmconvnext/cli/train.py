@@ -85,7 +85,3 @@ def _show_progress(runner: Any) -> None:
 
         if not any(isinstance(hook, ProgressBarHook) for hook in runner.hooks):
             runner.register_hook(ProgressBarHook())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,8 +18,8 @@ import mmengine.config.utils as config_utils
 from mmengine.config import Config
 
 PACKAGE = "mmconvnext"
-# What mmengine.hub takes for the package's folder: the first top-level module of the distribution.
-_OWN_FOLDERS = (PACKAGE, "_mmconvnext_ops_finder")
+# What mmengine.hub may take for the package's folder: it asks for the first top-level module.
+_OWN_FOLDERS = (PACKAGE, "_mmconvnext_command", "_mmconvnext_ops_finder")
 
 _mmengine_fromfile = Config.fromfile
 _mmengine_get_cfg_path = Config._get_cfg_path

@@ -1,0 +1,30 @@
+"""Starts a command of mmconvnext: ``mmconvnext …`` and ``tools/*.py``.
+
+It stands apart from the package, whose import brings in PyTorch: seconds of waiting for someone who
+only asks for help.
+"""
+
+from __future__ import annotations
+
+import sys
+
+HELP = {"-h", "--help", "--version"}
+
+
+def main(command: str | None = None) -> int:
+    """Run ``command`` (None: the command line names it) with the command line's options."""
+    argv = sys.argv[1:] if command is None else [command, *sys.argv[1:]]
+    if HELP & set(argv):
+        _leave_package_unexecuted()
+    from mmconvnext.cli.main import main as run
+
+    return run(argv)
+
+
+def _leave_package_unexecuted() -> None:
+    """Make the package's modules importable without its ``__init__``, which registers."""
+    from importlib.util import find_spec, module_from_spec
+
+    spec = find_spec("mmconvnext")
+    if spec is not None:
+        sys.modules["mmconvnext"] = module_from_spec(spec)
