@@ -1,7 +1,7 @@
 _base_ = [
     "../_base_/models/cascade_mask_rcnn_convnext.py",
-    "../_base_/demo_shapes_coco.py",
-    "../_base_/demo_runtime.py",
+    "../_base_/datasets/shapes_coco.py",
+    "../_base_/schedules/demo.py",
 ]
 default_scope = "mmdet"
 visualizer = dict(
@@ -83,3 +83,10 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=50), rcnn=dict(max_per_img=20)),
 )
+
+max_iters = 120
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters // 3)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=40),
+    dict(type="CosineAnnealingLR", eta_min_ratio=0.01, by_epoch=False, begin=40, end=max_iters),
+]

@@ -25,6 +25,7 @@ PALETTE = ((90, 90, 90), (230, 80, 60), (60, 160, 230), (240, 190, 50))
 SPEC_FILE = "shapes.json"
 _CIRCLE_CORNERS = 24
 _PLACING_TRIES = 40
+_TILT = 0.3  # radians
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +141,9 @@ def _place_shapes(rng: np.random.Generator, spec: ShapesSpec) -> list[Shape]:
 def _shape(rng: np.random.Generator, x: float, y: float, radius: float) -> Shape:
     label = int(rng.integers(len(CLASSES)))
     corners = {"circle": _CIRCLE_CORNERS, "square": 4, "triangle": 3}[CLASSES[label]]
-    angles = rng.uniform(0, 2 * math.pi) + np.arange(corners) * 2 * math.pi / corners
+    # The first corner on top (a square's: top right), give or take a tilt.
+    first = rng.uniform(-_TILT, _TILT) - math.pi / (4 if corners == 4 else 2)
+    angles = first + np.arange(corners) * 2 * math.pi / corners
     outline = np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
     # One channel high, one low: bright enough to stand out from the greys behind.
     levels = rng.permutation([rng.uniform(190, 255), rng.uniform(0, 255), rng.uniform(0, 60)])
@@ -149,10 +152,10 @@ def _shape(rng: np.random.Generator, x: float, y: float, radius: float) -> Shape
 
 
 def _background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """A grey ramp of random direction, float RGB."""
-    slope = rng.uniform(-40, 40, size=2)
+    """A dark grey ramp of random direction, float RGB."""
+    slope = rng.uniform(-20, 20, size=2)
     ramp = np.linspace(-0.5, 0.5, size)
-    grey = rng.uniform(70, 150) + slope[0] * ramp[:, None] + slope[1] * ramp[None, :]
+    grey = rng.uniform(20, 60) + slope[0] * ramp[:, None] + slope[1] * ramp[None, :]
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
