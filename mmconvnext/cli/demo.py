@@ -205,6 +205,7 @@ def _print_table(
     from rich.table import Table
 
     table = Table("demo", "result", "promised")
+    table.columns[1].overflow = "fold"  # a path has to stay whole
     for title, _, least in task.promised:
         promise = f"at least {least:.2f}" if judged else "not judged"
         missed = judged and metrics[title] < least
