@@ -1,3 +1,4 @@
+#!/usr/bin/env python
 from _mmconvnext_command import main
 
 if __name__ == "__main__":

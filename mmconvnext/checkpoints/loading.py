@@ -198,7 +198,7 @@ def _reason(message: str) -> str:
             "only weights and what mmengine itself writes are read"
         )
     detail = re.search(r"WeightsUnpickler error: *(.+)", message) or re.match(r"(.*)", message)
-    told = detail[1].strip().rstrip(".") if detail else ""
+    told = detail[1].strip().partition(". ")[0].rstrip(".") if detail else ""
     return f"damaged or cut off, or no checkpoint ({told or 'it ends early'}); get it again"
 
 

@@ -35,8 +35,10 @@ class KeyValueAction(argparse.Action):
 
 
 def add_shared_options(parser: OneLineParser) -> None:
-    """Add what train and test have in common: config overrides, data, device, launcher,
-    debugging."""
+    """Add what train and test share: config, overrides, data, device, launcher, debugging."""
+    parser.add_argument(
+        "config", metavar="CONFIG", help="config file, or package::path such as mmdet::…"
+    )
     parser.add_argument(
         "--work-dir",
         metavar="DIR",

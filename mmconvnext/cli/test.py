@@ -28,9 +28,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> OneLineParser:
     """The command's options."""
     options = OneLineParser(prog="mmconvnext test", description="Evaluate a checkpoint.")
-    options.add_argument(
-        "config", metavar="CONFIG", help="config file, or package::path such as mmdet::…"
-    )
+    add_shared_options(options)
     options.add_argument("checkpoint", metavar="CHECKPOINT", help="the trained weights")
     options.add_argument(
         "--out", type=Path, metavar="FILE.pkl", help="write the predictions to FILE.pkl"
@@ -38,7 +36,6 @@ def parser() -> OneLineParser:
     options.add_argument(
         "--show-dir", type=Path, metavar="DIR", help="save painted pictures in DIR"
     )
-    add_shared_options(options)
     return options
 
 

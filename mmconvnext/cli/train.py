@@ -22,9 +22,7 @@ def main(argv: list[str] | None = None) -> int:
 def parser() -> OneLineParser:
     """The command's options."""
     options = OneLineParser(prog="mmconvnext train", description="Train a detector or segmentor.")
-    options.add_argument(
-        "config", metavar="CONFIG", help="config file, or package::path such as mmdet::…"
-    )
+    add_shared_options(options)
     options.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
     options.add_argument(
         "--resume",
@@ -42,7 +40,6 @@ def parser() -> OneLineParser:
         metavar="N",
         help="train N iterations, whatever the config says",
     )
-    add_shared_options(options)
     return options
 
 

@@ -1,17 +1,6 @@
-_base_ = "mmdet::_base_/models/mask-rcnn_r50_fpn.py"
+_base_ = ["mmdet::_base_/models/mask-rcnn_r50_fpn.py", "./convnext_t.py"]
 
-# ConvNeXt-T as the authors fine-tune it: layer scale starts at 1, drop path 0.4, non-EMA weights.
 model = dict(
-    backbone=dict(
-        _delete_=True,
-        type="mmconvnext.ConvNeXt",
-        arch="tiny",
-        drop_path_rate=0.4,
-        layer_scale_init_value=1.0,
-        init_cfg=dict(
-            type="Pretrained",
-            checkpoint="https://dl.fbaipublicfiles.com/convnext/convnext_tiny_1k_224.pth",
-        ),
-    ),
+    backbone=dict(_delete_=True, **_base_.convnext_t),
     neck=dict(in_channels=[96, 192, 384, 768]),
 )
