@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from urllib.parse import urlparse
 import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
+
+from mmconvnext.checkpoints.zoo import DINOV3_REQUEST, WEIGHTS
 
 SHOWN = 3  # names in a message; the rest is counted
 
@@ -26,8 +29,9 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
     """What a checkpoint holds; nothing in it is run.
 
     Args:
-        path: a ``.safetensors`` file, any file of ``torch.save``, or the http(s) address of one,
-            which is downloaded once, into ``torch.hub``'s folder of checkpoints.
+        path: a ``.safetensors`` file, any file of ``torch.save``, the http(s) address of one, which
+            is downloaded once, into ``torch.hub``'s folder of checkpoints, or the name of
+            published weights (``checkpoints/zoo.py``).
         map_location: as in ``torch.load``.
 
     Raises:
@@ -35,6 +39,8 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
             it), or an address that cannot be reached (the message says where to put the file).
     """
     address = str(path)
+    if address in WEIGHTS and not Path(path).exists():
+        address = WEIGHTS[address].address or _sent_file(address)
     if address.startswith(("http://", "https://")):
         return _read_address(address, map_location)
     if "://" in address:
@@ -42,9 +48,11 @@ def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, An
             f"checkpoint {address}: expected a file or an http(s) address, "
             f"found {urlparse(address).scheme}://; download it first"
         )
-    file = Path(path).expanduser()
+    file = Path(address).expanduser()
     if not file.exists():
-        raise CheckpointError(f"checkpoint not found: {address}")
+        close = get_close_matches(address, WEIGHTS, n=3)
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        raise CheckpointError(f"checkpoint not found: {address}{hint}")
     return _read_file(file, address, map_location)
 
 
@@ -202,11 +210,26 @@ def _reason(message: str) -> str:
     return f"damaged or cut off, or no checkpoint ({told or 'it ends early'}); get it again"
 
 
+def _cache() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def _sent_file(name: str) -> str:
+    """Where the file lies that its holder sends to whoever asks."""
+    file = _cache() / WEIGHTS[name].file
+    if not file.exists():
+        raise CheckpointError(
+            f"checkpoint {name}: Meta sends the file after a request at {DINOV3_REQUEST}; put it "
+            f"at {file}, or name yours as init_cfg.checkpoint of the backbone"
+        )
+    return str(file)
+
+
 def _read_address(address: str, map_location: Any) -> dict[str, Any]:
     """Download once; a file gets its name in the cache only when it has been read whole."""
     from filelock import FileLock  # comes with torch
 
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(address).path).name
+    cached = _cache() / Path(urlparse(address).path).name
     put = f"download it elsewhere and put it at {cached}"
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
