@@ -13,6 +13,7 @@ from mmconvnext.version import __version__
 COMMANDS = {
     "train": ("mmconvnext.cli.train", "train a detector or segmentor"),
     "test": ("mmconvnext.cli.test", "evaluate a checkpoint"),
+    "analyze": ("mmconvnext.cli.analyze", "count parameters and operations"),
     "demo": ("mmconvnext.cli.demo", "train and test on made-up pictures"),
 }
 

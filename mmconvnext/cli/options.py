@@ -34,15 +34,10 @@ class KeyValueAction(argparse.Action):
             parser.error(f"{option_string}: {error}")
 
 
-def add_shared_options(parser: OneLineParser) -> None:
-    """Add what train and test share: config, overrides, data, device, launcher, debugging."""
+def add_config_options(parser: OneLineParser) -> None:
+    """Add what every command has that reads a config: config, overrides, debugging."""
     parser.add_argument(
         "config", metavar="CONFIG", help="config file, or package::path such as mmdet::…"
-    )
-    parser.add_argument(
-        "--work-dir",
-        metavar="DIR",
-        help="where logs and results go (default: ./work_dirs/CONFIG's name)",
     )
     parser.add_argument(
         "--cfg-options",
@@ -51,6 +46,17 @@ def add_shared_options(parser: OneLineParser) -> None:
         default={},
         metavar="KEY=VALUE",
         help='override settings of the config, e.g. model.backbone.drop_path_rate=0.2 key="[a,b]"',
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_shared_options(parser: OneLineParser) -> None:
+    """Add what train and test share: config, overrides, data, device, launcher, debugging."""
+    add_config_options(parser)
+    parser.add_argument(
+        "--work-dir",
+        metavar="DIR",
+        help="where logs and results go (default: ./work_dirs/CONFIG's name)",
     )
     parser.add_argument(
         "--data-root", metavar="DIR", help="use the data in DIR instead of the config's folder"
@@ -63,7 +69,6 @@ def add_shared_options(parser: OneLineParser) -> None:
         "--launcher", choices=LAUNCHERS, default="none", help="how several processes were started"
     )
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def natural(text: str) -> int:

@@ -6,10 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmconvnext.checkpoints.loading import (
     CheckpointError,
@@ -17,6 +15,7 @@ from mmconvnext.checkpoints.loading import (
     find_weights,
     read_checkpoint,
 )
+from mmconvnext.cli.models import build_without_memory
 
 BACKBONE = "backbone."
 
@@ -41,7 +40,7 @@ def check_weights(cfg: Config, path: str, *, whole: bool) -> None:
             f"checkpoint {path} has no optimizer state, so it cannot be resumed; "
             f"start from its weights with --cfg-options load_from={path}"
         )
-    model = _model_without_memory(cfg)
+    model = build_without_memory(cfg)
     expected, found = model.state_dict(), find_weights(checkpoint)
     if not whole and any(key.startswith(BACKBONE) for key in expected):
         expected, found = _backbone(expected), _backbone(found)
@@ -77,16 +76,3 @@ def _pretrained(node: Any) -> Iterator[str]:
 
 def _backbone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, value in weights.items() if key.startswith(BACKBONE)}
-
-
-def _model_without_memory(cfg: Config) -> nn.Module:
-    model = dict(cfg.model)
-    if cfg.get("data_preprocessor") is not None:
-        model.setdefault("data_preprocessor", cfg.data_preprocessor)
-    scope = cfg.get("default_scope") or "mmengine"
-    with MODELS.switch_scope_and_registry(scope) as registry, torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"):
-                return registry.build(model)
-        except (RuntimeError, NotImplementedError):  # a constructor that looks at values
-            return registry.build(model)
