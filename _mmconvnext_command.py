@@ -1,7 +1,7 @@
 """Starts a command of mmconvnext: ``mmconvnext …`` and ``tools/*.py``.
 
 It stands apart from the package, whose import brings in PyTorch: seconds of waiting for someone who
-only asks for help.
+only wants to read something.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 
 HELP = {"-h", "--help", "--version"}
+READERS = {"recipes"}  # commands that only read a file
 
 
 def main(command: str | None = None) -> int:
     """Run ``command`` (None: the command line names it) with the command line's options."""
     argv = sys.argv[1:] if command is None else [command, *sys.argv[1:]]
-    if HELP & set(argv):
+    if HELP & set(argv) or READERS & set(argv[:1]):
         _leave_package_unexecuted()
     from mmconvnext.cli.main import main as run
 

@@ -17,6 +17,7 @@ from setuptools.command.editable_wheel import editable_wheel
 
 ROOT = Path(__file__).resolve().parent
 CARRIED = ("configs", "tools")
+CARRIED_KINDS = (".py", ".csv")
 PTH = "mmconvnext.pth"
 
 
@@ -41,7 +42,8 @@ class BuildPy(build_py):
         build_lib = Path(self.build_lib)
         yield ROOT / PTH, build_lib / PTH
         for folder in CARRIED:
-            for source in sorted((ROOT / folder).rglob("*.py")):
+            files = [f for f in (ROOT / folder).rglob("*") if f.suffix in CARRIED_KINDS]
+            for source in sorted(files):
                 yield source, build_lib / "mmconvnext" / ".mim" / source.relative_to(ROOT)
 
 

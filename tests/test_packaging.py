@@ -45,9 +45,11 @@ def recorded(wheel: zipfile.ZipFile) -> set[str]:
 def test_wheel_carries_configs_tools_and_the_finder(source: Path) -> None:
     wheel = build(source, "build_wheel")
     names = set(wheel.namelist())
+    carried = [ROOT / "configs" / "recipes.csv"]
     for folder in ("configs", "tools"):
-        for file in (ROOT / folder).rglob("*.py"):
-            assert f"mmconvnext/.mim/{file.relative_to(ROOT).as_posix()}" in names
+        carried += (ROOT / folder).rglob("*.py")
+    for file in carried:
+        assert f"mmconvnext/.mim/{file.relative_to(ROOT).as_posix()}" in names
     assert {"mmconvnext.pth", "_mmconvnext_ops_finder.py"} <= names
     assert wheel.read("mmconvnext.pth").strip() == b"import _mmconvnext_ops_finder"
     assert recorded(wheel) == names

@@ -10,5 +10,5 @@ log_level = "INFO"
 load_from = None
 resume = False
 
-# Every published recipe ran on 8 GPUs with 2 images each: from there --auto-scale-lr scales.
+# The authors trained V1 on 8 GPUs with 2 images each: from there --auto-scale-lr scales.
 auto_scale_lr = dict(base_batch_size=16, enable=False)

@@ -11,7 +11,8 @@ from mmengine.config import Config
 
 from mmconvnext.cli.errors import UsageError, describe, near
 from mmconvnext.cli.keys import check_keys
-from mmconvnext.compat.mm_packages import PACKAGE, config_root
+from mmconvnext.compat.config_root import config_root
+from mmconvnext.compat.mm_packages import PACKAGE
 
 
 def load_config(name: str, options: dict[str, Any]) -> Config:

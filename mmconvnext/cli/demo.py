@@ -154,7 +154,7 @@ def _run(
     tool: str, task: Task, data: Path, work_dir: Path, *options: str, checkpoint: str | None = None
 ) -> int:
     """Run a tool of this package as its own process, on this one's terminal; returns its status."""
-    from mmconvnext.compat.mm_packages import config_root
+    from mmconvnext.compat.config_root import config_root
 
     configs = config_root()
     command = [str(configs.parent / "tools" / tool), str(configs / "demo" / task.config)]

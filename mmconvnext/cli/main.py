@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("mmconvnext.cli.train", "train a detector or segmentor"),
     "test": ("mmconvnext.cli.test", "evaluate a checkpoint"),
     "analyze": ("mmconvnext.cli.analyze", "count parameters and operations"),
+    "recipes": ("mmconvnext.cli.recipes", "list the recipes and their figures"),
     "demo": ("mmconvnext.cli.demo", "train and test on made-up pictures"),
 }
 

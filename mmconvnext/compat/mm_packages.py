@@ -10,12 +10,13 @@ from __future__ import annotations
 import re
 import sys
 from difflib import get_close_matches
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import mmengine.config.utils as config_utils
 from mmengine.config import Config
+
+from mmconvnext.compat.config_root import config_root
 
 PACKAGE = "mmconvnext"
 # What mmengine.hub may take for the package's folder: it asks for the first top-level module.
@@ -38,29 +39,6 @@ def install() -> None:
         if module is not None:
             vars(module)["_get_cfg_metainfo"] = _get_cfg_metainfo
             vars(module)["_get_external_cfg_base_path"] = _get_external_cfg_base_path
-
-
-def config_root(package: str = PACKAGE) -> Path:
-    """Folder that holds a package's configs.
-
-    Raises:
-        ModuleNotFoundError: there is no such package.
-        FileNotFoundError: it brings no configs.
-    """
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(
-            f"{package}: no such package here, so its configs cannot be read; install it"
-        )
-    folder = Path(spec.origin).resolve().parent
-    roots = folder / ".mim" / "configs", folder.parent / "configs"
-    for root in roots:
-        if root.is_dir():
-            return root
-    raise FileNotFoundError(
-        f"{package}: expected its configs in {roots[0]} or {roots[1]}, found neither; "
-        "install it again"
-    )
 
 
 def find_config(name: str) -> Path:

@@ -14,7 +14,8 @@ from mmengine.config import Config
 
 import mmconvnext
 from mmconvnext.compat import mm_packages
-from mmconvnext.compat.mm_packages import config_root, find_config
+from mmconvnext.compat.config_root import config_root
+from mmconvnext.compat.mm_packages import find_config
 
 mm_packages.install()
 RECIPE = "detection/cascade_convnext_t_coco.py"

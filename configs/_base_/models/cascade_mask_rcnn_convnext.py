@@ -3,7 +3,7 @@ _base_ = ["mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py", "./convnext_t.py"
 # Each box head has four convolutions and one linear layer, class-specific boxes and a GIoU loss.
 model = dict(
     backbone=dict(_delete_=True, **_base_.convnext_t),
-    neck=dict(in_channels=[96, 192, 384, 768]),
+    neck=dict(in_channels=_base_.stage_channels.tiny),
     roi_head=dict(
         bbox_head=[
             dict(

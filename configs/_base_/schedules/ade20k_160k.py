@@ -13,8 +13,7 @@ param_scheduler = [
 
 optim_wrapper = dict(
     type="AmpOptimWrapper",
-    loss_scale="dynamic",
     constructor="mmconvnext.LayerDecayOptimWrapperConstructor",
-    paramwise_cfg=dict(decay_rate=0.9, decay_type="stage_wise", num_layers=6),
+    paramwise_cfg=dict(decay_rate=0.9, decay_type="stage_wise"),
     optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
 )

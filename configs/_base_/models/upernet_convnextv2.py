@@ -1,0 +1,4 @@
+_base_ = "./upernet_convnext.py"
+
+# V2: GRN instead of layer scale.
+model = dict(backbone=dict(use_grn=True, layer_scale_init_value=0.0))

@@ -1,0 +1,4 @@
+_base_ = "./upernet_convnext_t_dinov3_ade20k_512.py"
+
+# UperNet, ConvNeXt-T, DINOv3, frozen, 512x512: nothing published. The output norms still learn.
+model = dict(backbone=dict(frozen_stages=4))
