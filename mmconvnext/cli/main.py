@@ -15,6 +15,7 @@ COMMANDS = {
     "test": ("mmconvnext.cli.test", "evaluate a checkpoint"),
     "analyze": ("mmconvnext.cli.analyze", "count parameters and operations"),
     "recipes": ("mmconvnext.cli.recipes", "list the recipes and their figures"),
+    "prepare-data": ("mmconvnext.cli.prepare_data", "check COCO or ADE20K, get what is missing"),
     "demo": ("mmconvnext.cli.demo", "train and test on made-up pictures"),
 }
 

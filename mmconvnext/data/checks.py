@@ -38,7 +38,9 @@ def where_to_get(source: str | None) -> str:
     """The end of an error line: where the public data set ``source`` (a key of SOURCES) can be
     had."""
     point = "--data-root points to data that lie elsewhere"
-    return f"; get it from {SOURCES[source]}, or {point}" if source else f"; {point}"
+    if source is None:
+        return f"; {point}"
+    return f"; `mmconvnext prepare-data {source} DIR` gets it ({SOURCES[source]}), or {point}"
 
 
 def check_folder(folder: str, what: str, source: str | None = None) -> None:
@@ -79,14 +81,19 @@ def read_coco(path: str, *, labelled: bool = True) -> CocoContents:
     }
     if labelled:
         needed["annotations"] = ("id", "image_id", "category_id")
-    _check_form(path, content, needed)
+    check_form(path, content, needed)
     return CocoContents(
         file_names=[image["file_name"] for image in content["images"]],
         categories=[category["name"] for category in content["categories"]],
     )
 
 
-def _check_form(path: str, content: Any, needed: dict[str, tuple[str, ...]]) -> None:
+def check_form(path: str, content: Any, needed: dict[str, tuple[str, ...]]) -> None:
+    """Check that the parsed file ``path`` has the lists ``needed``, and their entries the fields.
+
+    Raises:
+        DataError: what is lacking.
+    """
     if not isinstance(content, dict):
         found = f"a {type(content).__name__}"
         raise DataError(

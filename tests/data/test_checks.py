@@ -143,7 +143,8 @@ def test_missing_things_say_where_they_can_be_had(tmp_path):
     with pytest.raises(DataError) as error:
         checks.check_folder(str(tmp_path / "no"), "data folder", "coco")
     assert str(error.value) == (
-        f"data folder {tmp_path / 'no'} does not exist; get it from {checks.SOURCES['coco']}, "
+        f"data folder {tmp_path / 'no'} does not exist; `mmconvnext prepare-data coco DIR` "
+        f"gets it ({checks.SOURCES['coco']}), "
         "or --data-root points to data that lie elsewhere"
     )
     Path(tmp_path / "a").touch()
