@@ -17,7 +17,12 @@ from mmengine.registry import Registry
 
 SCOPE = "mmconvnext"
 
-MODELS = Registry("model", parent=ROOT_MODELS, scope=SCOPE, locations=["mmconvnext.backbones"])
+MODELS = Registry(
+    "model",
+    parent=ROOT_MODELS,
+    scope=SCOPE,
+    locations=["mmconvnext.backbones", "mmconvnext.evaluation.tta"],
+)
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optimizer wrapper constructor",
     parent=ROOT_OPTIM_WRAPPER_CONSTRUCTORS,

@@ -12,3 +12,9 @@ default_hooks = dict(
 vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(type="DetLocalVisualizer", vis_backends=vis_backends, name="visualizer")
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
+
+# With --tta: what the views of a picture show is merged by class-wise NMS, masks by vote.
+tta_model = dict(
+    type="mmconvnext.InstanceTTAModel",
+    tta_cfg=dict(nms=dict(type="nms", iou_threshold=0.5), max_per_img=100),
+)

@@ -14,3 +14,7 @@ default_hooks = dict(
 vis_backends = [dict(type="LocalVisBackend")]
 visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
 log_processor = dict(type="LogProcessor", window_size=50, by_epoch=False)
+
+# With --tta: the class probabilities of a picture's views are averaged; as published, each view is
+# looked at as a whole, where a single picture is looked at in sliding windows.
+tta_model = dict(type="mmconvnext.SemanticTTAModel", test_cfg=dict(mode="whole"))

@@ -1,6 +1,6 @@
 _base_ = [
     "../_base_/models/upernet_convnextv2.py",
-    "../_base_/datasets/ade20k.py",
+    "../_base_/datasets/ade20k_v2.py",
     "../_base_/schedules/ade20k_160k.py",
     "../_base_/segmentation_runtime.py",
 ]

@@ -36,6 +36,11 @@ def parser() -> OneLineParser:
     options.add_argument(
         "--show-dir", type=Path, metavar="DIR", help="save painted pictures in DIR"
     )
+    options.add_argument(
+        "--tta",
+        action="store_true",
+        help="test several sizes of every picture, flipped and not, and merge what is found",
+    )
     return options
 
 
@@ -45,7 +50,7 @@ def test(args: argparse.Namespace) -> None:
     Raises:
         UsageError, DataError, CheckpointError: bad input; nothing was written.
     """
-    from mmconvnext.cli import device, overrides, preflight, running
+    from mmconvnext.cli import device, overrides, preflight, running, tta
     from mmconvnext.cli.configs import load_config
 
     _check_targets(args.out, args.show_dir)
@@ -57,7 +62,9 @@ def test(args: argparse.Namespace) -> None:
         cfg.visualizer = {"type": _PAINTERS.get(cfg.get("default_scope"), "Visualizer")}
     changed = device.fit_to_device(cfg, place)
     preflight.check_testing(cfg)
+    views = tta.use_tta(cfg) if args.tta else ""
     running.tell(changed)
+    running.tell(views)
     with device.running_on(place, cfg), _finished_file(args.out) as unfinished:
         runner = running.build_runner(cfg)
         if unfinished is not None:
@@ -98,8 +105,10 @@ def _finished_file(path: Path | None) -> Iterator[Path | None]:
 def _dump_predictions(runner: Any, path: Path, scope: str | None) -> None:
     from mmengine.registry import METRICS
 
+    from mmconvnext.evaluation.dump import DumpClassMaps
+
     # mmdet's own encodes masks, which are far too large raw.
-    kind = "DumpDetResults" if scope == "mmdet" else "DumpResults"
+    kind: Any = "DumpDetResults" if scope == "mmdet" else DumpClassMaps
     metric = METRICS.build({"type": kind, "out_file_path": str(path)})
     runner.test_evaluator.metrics.append(metric)
 

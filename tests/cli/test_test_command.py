@@ -48,6 +48,8 @@ def test_prints_metrics_and_writes_predictions_and_pictures(
     assert ("mIoU" if task == "segmentation" else "coco/bbox_mAP_50") in table
     predictions = pickle.loads(out.read_bytes())
     assert len(predictions) == 4
+    assert all("seg_logits" not in p for p in predictions)
+    assert ("pred_sem_seg" if task == "segmentation" else "pred_instances") in predictions[0]
     part = "images/validation" if task == "segmentation" else "images/val"
     assert {Path(p["img_path"]).parent for p in predictions} == {shapes[task] / part}
     assert [p.name for p in sorted(painted.iterdir())] == [f"00000{n}.png" for n in range(4)]

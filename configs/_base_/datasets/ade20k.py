@@ -2,3 +2,11 @@ _base_ = "mmseg::_base_/datasets/ade20k.py"
 
 # mmsegmentation's ADE20K pipelines (512x512 crops) are the authors'; per GPU they take 2 images.
 train_dataloader = dict(batch_size=2)
+
+# With --tta, as published: 0.5 to 1.75 times 2048x512, each flipped and not. mmsegmentation takes
+# the ratios of the pictures' own sizes.
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1]["transforms"][0] = [
+    dict(type="Resize", scale=(int(2048 * ratio), int(512 * ratio)), keep_ratio=True)
+    for ratio in _base_.img_ratios
+]

@@ -2,3 +2,10 @@ _base_ = "mmseg::_base_/datasets/ade20k_640x640.py"
 
 # mmsegmentation's ADE20K pipelines for 640x640 crops are the authors'; per GPU they take 2 images.
 train_dataloader = dict(batch_size=2)
+
+# With --tta, as published: 0.5 to 1.75 times 2560x640, each flipped and not.
+tta_pipeline = _base_.tta_pipeline
+tta_pipeline[1]["transforms"][0] = [
+    dict(type="Resize", scale=(int(2560 * ratio), int(640 * ratio)), keep_ratio=True)
+    for ratio in _base_.img_ratios
+]

@@ -29,3 +29,20 @@ train_pipeline = [
     dict(type="PackDetInputs"),
 ]
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
+
+# With --tta: three sizes, each flipped and not. Annotations are read last: they stay as they are.
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(
+        type="TestTimeAug",
+        transforms=[
+            [
+                dict(type="Resize", scale=scale, keep_ratio=True)
+                for scale in ((1000, 600), (1333, 800), (1667, 1000))
+            ],
+            [dict(type="RandomFlip", prob=probability) for probability in (0.0, 1.0)],
+            [dict(type="LoadAnnotations", with_bbox=True, with_mask=True)],
+            [dict(type="PackDetInputs")],
+        ],
+    ),
+]
