@@ -1,8 +1,8 @@
 """The table of recipes, ``configs/recipes.csv``: a row a config, with what is known of it.
 
 Columns that begin with ``published`` and the accuracies are the authors' (V1: their README; V2:
-arXiv:2301.00808, tables 6 and 7); those that begin with ``counted`` are what ``mmconvnext analyze``
-prints, in millions and in 10^9 multiply-accumulates.
+arXiv:2301.00808, tables 6 and 7); those that begin with ``measured`` are what
+``mmconvnext analyze`` prints, in millions and in 10^9 multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Recipe:
     miou_ms: float | None  # multi-scale and flipped
     published_params: float | None
     published_gflops: float | None
-    counted_params: float
-    counted_gflops: float
+    measured_params: float
+    measured_gflops: float
     fine_tuned: str | None  # the authors' trained detector or segmentor
 
     @property

@@ -1,4 +1,4 @@
-"""``recipes``: the recipes with their published and counted figures."""
+"""``recipes``: the recipes with their published and measured figures."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from mmconvnext.recipes import Recipe, load_recipes
 
 NOTE = (
     "Published: the authors' figures; nobody has repeated the accuracies with this package yet. "
-    "Counted: this package's own, with `mmconvnext analyze CONFIG`. Parameters in millions; GFLOPs "
-    "are 10^9 multiply-accumulates for 1280x800 (COCO) and 2048x512 or 2560x640 (ADE20K)."
+    "Measured: this package's own, with `mmconvnext analyze CONFIG`. Parameters in millions; "
+    "GFLOPs are 10^9 multiply-accumulates for 1280x800 (COCO) and 2048x512 or 2560x640 (ADE20K)."
 )
 LICENCES = {
     "MIT": "https://github.com/facebookresearch/ConvNeXt/blob/main/LICENSE",
@@ -52,7 +52,7 @@ def parser() -> OneLineParser:
     """The command's options."""
     options = OneLineParser(
         prog="mmconvnext recipes",
-        description="List the recipes with their published and counted figures.",
+        description="List the recipes with their published and measured figures.",
     )
     options.add_argument(
         "--filter",
@@ -126,8 +126,8 @@ def _header(recipe: Recipe) -> list[str]:
         f"published {_accuracy(recipe)}",
         "published params",
         "published GFLOPs",
-        "counted params",
-        "counted GFLOPs",
+        "measured params",
+        "measured GFLOPs",
         "weights",
         "licence",
         "config",
@@ -145,8 +145,8 @@ def _cells(recipe: Recipe) -> list[str]:
         recipe.pretraining,
         recipe.published,
         *("-" if value is None else f"{value:g}" for value in published),
-        f"{recipe.counted_params:.2f}",
-        f"{recipe.counted_gflops:.2f}",
+        f"{recipe.measured_params:.2f}",
+        f"{recipe.measured_gflops:.2f}",
         recipe.weights,
         recipe.pretrained.licence,
         recipe.config,
@@ -180,7 +180,7 @@ def _print_tables(found: list[Recipe]) -> None:
         for name in (
             f"published\n{_accuracy(group[0])}",
             "published\nM, GFLOPs",
-            "counted\nM, GFLOPs",
+            "measured\nM, GFLOPs",
         ):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("config\nweights, licence", overflow="fold")
