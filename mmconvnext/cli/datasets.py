@@ -14,6 +14,7 @@ from mmengine.registry import DATASETS
 
 from mmconvnext.data import checks
 from mmconvnext.data.checks import DataError
+from mmconvnext.data.mask_checks import check_masks
 
 # Parts of a model whose num_classes counts something other than the data set's classes.
 _OTHER_COUNTS = frozenset(
@@ -40,7 +41,10 @@ class DataSet:
 
     @property
     def source(self) -> str | None:
-        """The public data set that it is, by its class, if one can say where to get it."""
+        """The public data set that it is, by its class, if one can say where to get it; classes of
+        its own make it another."""
+        if (self.cfg.get("metainfo") or {}).get("classes"):
+            return None
         name = self.cls.__name__.lower()
         return next((source for start, source in _SOURCES.items() if name.startswith(start)), None)
 
@@ -55,7 +59,12 @@ class DataSet:
                     f"needs a comma: ({given!r},)"
                 )
             return tuple(Path(given).read_text(encoding="utf-8").split("\n"))
-        names = given or getattr(self.cls, "METAINFO", {}).get("classes")
+        return tuple(given) if given else self.known_classes
+
+    @property
+    def known_classes(self) -> tuple[str, ...] | None:
+        """Names of the classes that every data set of its type has; None if there are no such."""
+        names = getattr(self.cls, "METAINFO", {}).get("classes")
         return tuple(names) if names else None
 
     def path(self, relative: str) -> str:
@@ -70,6 +79,11 @@ class DataSet:
             if parameter is not None:
                 return self.cfg.get(argument, parameter.default)
         return self.cfg.get(argument)
+
+    def steps(self, name: str) -> list[Mapping[str, Any]]:
+        """The steps of its pipeline that are of the type ``name``."""
+        pipeline = self.cfg.get("pipeline") or ()
+        return [step for step in pipeline if step.get("type") in (name, f"mmdet.{name}")]
 
     def loads_like(self, base: str) -> bool:
         """Whether it reads its files exactly as the class named ``base``, which it inherits from,
@@ -88,7 +102,8 @@ def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None
     Raises:
         DataError: what is missing or disagrees.
     """
-    for dataset in _datasets(cfg, loader):
+    datasets = list(_datasets(cfg, loader))
+    for dataset in datasets:
         _check_dataset(dataset)
         classes = dataset.classes
         if classes is not None:
@@ -101,9 +116,7 @@ def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None
     for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics or {}]:
         path = metric.get("ann_file")
         if path and "://" not in path:
-            checks.check_file(
-                path, f"{evaluator}: annotation file", "coco" if "Coco" in metric["type"] else None
-            )
+            _check_ground_truth(f"{evaluator}: annotation file", path, datasets)
 
 
 def _datasets(cfg: Config, loader: str) -> Iterator[DataSet]:
@@ -131,14 +144,41 @@ def _datasets(cfg: Config, loader: str) -> Iterator[DataSet]:
             yield DataSet(node, kind, loader)
 
 
+def _check_ground_truth(what: str, path: str, datasets: list[DataSet]) -> None:
+    """Check the file that an evaluator compares results with: there, and of the same pictures."""
+    lists = {
+        dataset.path(dataset.cfg.get("ann_file") or ""): dataset
+        for dataset in datasets
+        if dataset.loads_like("CocoDataset")
+    }
+    if not Path(path).is_file() and lists:
+        file, dataset = next(iter(lists.items()))
+        raise DataError(
+            f"{what} {path} does not exist; set its ann_file to {dataset.place}'s, {file}"
+        )
+    checks.check_file(path, what)
+    others = {file: dataset for file, dataset in lists.items() if not Path(file).samefile(path)}
+    if not others:
+        return
+    truth = checks.read_coco(path)
+    for file, dataset in others.items():
+        checks.check_ground_truth(
+            f"{what} {path}", truth, file, checks.read_coco(file, labelled=False)
+        )
+        checks.check_categories(path, truth.categories, dataset.classes or ())
+
+
 def _check_dataset(dataset: DataSet) -> None:
     root = dataset.cfg.get("data_root")
     if root:
-        checks.check_folder(root, f"{dataset.place}: data folder", dataset.source)
+        checks.check_folder(root, f"{dataset.place}: data folder", dataset.source, "data_root")
     annotations = dataset.cfg.get("ann_file") or ""
     if annotations and not Path(dataset.path(annotations)).is_dir():
         checks.check_file(
-            dataset.path(annotations), f"{dataset.place}: annotation file", dataset.source
+            dataset.path(annotations),
+            f"{dataset.place}: annotation file",
+            dataset.source,
+            "ann_file",
         )
     if dataset.loads_like("CocoDataset"):
         _check_coco(dataset)
@@ -148,32 +188,71 @@ def _check_dataset(dataset: DataSet) -> None:
 
 def _check_coco(dataset: DataSet) -> None:
     path = dataset.path(dataset.cfg.get("ann_file") or "")
-    checks.check_file(path, f"{dataset.place}: annotation file", dataset.source)
-    contents = checks.read_coco(path, labelled=not dataset.cfg.get("test_mode", False))
+    checks.check_file(path, f"{dataset.place}: annotation file", dataset.source, "ann_file")
+    labelled = not dataset.cfg.get("test_mode", False)
+    contents = checks.read_coco(path, labelled=labelled)
     if dataset.classes is not None:
         checks.check_categories(path, contents.categories, dataset.classes)
+    if labelled:
+        checks.check_annotations(path, contents, dataset.classes or contents.categories)
+    if any(step.get("with_mask") for step in dataset.steps("LoadAnnotations")):
+        checks.check_outlines(path, contents)
     folder = dataset.path((dataset.cfg.get("data_prefix") or {}).get("img", ""))
-    checks.check_folder(folder, f"{dataset.place}: image folder", dataset.source)
+    checks.check_folder(folder, f"{dataset.place}: image folder", dataset.source, "data_prefix")
     checks.check_pictures(contents.file_names, folder, path)
 
 
 def _check_segmentation(dataset: DataSet) -> None:
+    _check_labels(dataset)
     prefixes = dataset.default("data_prefix") or {}
     pictures = dataset.path(prefixes.get("img_path") or "")
-    checks.check_folder(pictures, f"{dataset.place}: image folder", dataset.source)
+    checks.check_folder(pictures, f"{dataset.place}: image folder", dataset.source, "data_prefix")
     masks = prefixes.get("seg_map_path")
     if masks is not None:
         masks = dataset.path(masks)
-        checks.check_folder(masks, f"{dataset.place}: mask folder", dataset.source)
+        checks.check_folder(masks, f"{dataset.place}: mask folder", dataset.source, "data_prefix")
     suffix, mask_suffix = dataset.default("img_suffix"), dataset.default("seg_map_suffix")
     listed = dataset.path(dataset.cfg.get("ann_file") or "")
     if not dataset.cfg.get("ann_file") or Path(listed).is_dir():
-        checks.check_pairs(pictures, masks, suffix, mask_suffix)
-        return
-    names = [line.strip() for line in Path(listed).read_text(encoding="utf-8").splitlines()]
-    checks.check_pictures([f"{name}{suffix}" for name in names], pictures, listed)
+        names = checks.check_pairs(pictures, masks, suffix, mask_suffix)
+    else:
+        lines = Path(listed).read_text(encoding="utf-8").splitlines()
+        names = [line.strip() for line in lines]
+        checks.check_pictures([f"{name}{suffix}" for name in names], pictures, listed)
+        if masks is not None:
+            checks.check_pictures([f"{name}{mask_suffix}" for name in names], masks, listed)
     if masks is not None:
-        checks.check_pictures([f"{name}{mask_suffix}" for name in names], masks, listed)
+        # Of a data set that is loaded in part (classes of METAINFO left out), the masks have all.
+        check_masks(
+            [f"{masks}/{name}{mask_suffix}" for name in sorted(names)],
+            len(dataset.known_classes or dataset.classes or ()),
+            reduce_zero_label=bool(dataset.default("reduce_zero_label")),
+            named_in=f"{dataset.place} ({dataset.cls.__name__})",
+        )
+
+
+def _check_labels(dataset: DataSet) -> None:
+    """Check what a segmentation data set's config says about its labels."""
+    name = dataset.cls.__name__
+    if dataset.classes is None:
+        raise DataError(
+            f"{dataset.place}: {name} has no class names of its own; set metainfo=dict(classes=(…))"
+            " of the dataset, in the order of the numbers in the masks"
+        )
+    unknown = sorted(set(dataset.classes) - set(dataset.known_classes or dataset.classes))
+    if unknown:
+        raise DataError(
+            f"{dataset.place}: {name} has {len(dataset.known_classes or ())} classes of its own, "
+            f"{', '.join(unknown[:3])} not among them; set type='BaseSegDataset' of the dataset"
+        )
+    reduced = dataset.default("reduce_zero_label")
+    for step in dataset.steps("LoadAnnotations"):
+        if step.get("reduce_zero_label") not in (None, reduced):
+            raise DataError(
+                f"{dataset.place}: the dataset has reduce_zero_label={reduced}, LoadAnnotations in "
+                f"its pipeline {step['reduce_zero_label']}; set both to the same: True if 0 in a "
+                "mask means not labelled"
+            )
 
 
 def _class_counts(node: Any, path: str) -> Iterator[tuple[str, int]]:

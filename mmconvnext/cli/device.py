@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from torch import distributed
 from mmconvnext.cli.errors import UsageError
 
 _SYNC_NORMS = ("SyncBN", "MMSyncBN", "NaiveSyncBN", "SyncBatchNorm")
+_LETTING_GO = 0.1  # seconds
 _AMP_ARGUMENTS = ("loss_scale", "dtype", "use_fp16")
 
 
@@ -81,6 +83,9 @@ def _gloo_group(cfg: Config) -> Iterator[None]:
     try:
         yield
     finally:
+        # Gloo's threads need Python's lock to let go of the tensors they sent. They must have it
+        # before Python ends: it would end them while they wait, and with them the process.
+        time.sleep(_LETTING_GO)
         distributed.destroy_process_group()
 
 

@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import NoReturn
 
+from mmconvnext.cli.processes import rank, world_size
+
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _LONGEST_LINE = 600
 
@@ -29,7 +31,8 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
     """Call ``run`` and turn what it raises into one line on stderr; returns the exit status.
 
     Bad input (:class:`UsageError`, the data and checkpoint checks' errors) gives 2, an interrupt
-    130, anything else 1. ``debug`` prints the traceback before the line.
+    130, anything else 1. ``debug`` prints the traceback before the line. One process of several
+    names itself; that all were interrupted the first alone says.
     """
     try:
         run()
@@ -48,7 +51,9 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
         else:
             hint = "" if debug else "; --debug shows the traceback"
             line, status = f"{describe(error)}{hint}", FAILED
-    print(f"{prog}: {line}", file=sys.stderr)
+    if status != INTERRUPTED or rank() == 0:
+        who = f"rank {rank()}: " if world_size() > 1 else ""
+        print(f"{prog}: {who}{line}", file=sys.stderr)
     return status
 
 

@@ -95,4 +95,11 @@ def use_auto_scale_lr(cfg: Config) -> None:
             "--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=…) in the config: the "
             "batch its rate is meant for"
         )
+    accumulated = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    if accumulated > 1:
+        raise UsageError(
+            f"--auto-scale-lr does not count accumulated batches (accumulative_counts={accumulated}"
+            "): leave it out and set optim_wrapper.optimizer.lr for GPUs x images x "
+            "accumulative_counts"
+        )
     cfg.auto_scale_lr.enable = True

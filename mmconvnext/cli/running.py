@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from pathlib import Path
@@ -10,11 +9,12 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import Runner
 
+from mmconvnext.cli.processes import rank
+
 
 def tell(line: str) -> None:
     """Print ``line`` once, however many processes there are."""
-    rank = os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or "0"
-    if line and rank == "0":
+    if line and rank() == 0:
         print(f"mmconvnext: {line}", flush=True)
 
 
@@ -30,9 +30,9 @@ def build_runner(cfg: Config) -> Runner:
 
 def keep_earlier_config(cfg: Config) -> None:
     """Copy the config of an earlier run in the work directory aside if the new run's, of the same
-    name, differs."""
+    name, differs. One process of several does it: the first."""
     target = Path(cfg.work_dir) / Path(cfg.filename).name
-    if not target.is_file() or target.read_text(encoding="utf-8") == cfg.pretty_text:
+    if rank() > 0 or not target.is_file() or target.read_text(encoding="utf-8") == cfg.pretty_text:
         return
     stamp = time.strftime("%Y%m%d_%H%M%S", time.localtime(target.stat().st_mtime))
     shutil.copy2(target, target.with_name(f"{target.stem}_{stamp}{target.suffix}"))

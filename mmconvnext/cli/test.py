@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import Any
 
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
 from mmconvnext.cli.options import add_shared_options
+from mmconvnext.cli.processes import rank
 
 _PAINTERS = {"mmdet": "DetLocalVisualizer", "mmseg": "SegLocalVisualizer"}
 
@@ -88,15 +88,21 @@ def _check_targets(out: Path | None, show_dir: Path | None) -> None:
 
 @contextmanager
 def _finished_file(path: Path | None) -> Iterator[Path | None]:
-    """A name beside ``path`` to write to, which becomes ``path`` only once everything went well."""
+    """A name beside ``path`` to write to, which becomes ``path`` only once everything went well.
+
+    Of several processes the first writes it; the others leave it alone.
+    """
     if path is None:
         yield None
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
+    if rank() > 0:
+        yield unfinished
+        return
     try:
         yield unfinished
-        if unfinished.exists():  # the first process alone writes it
+        if unfinished.exists():
             unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -126,5 +132,5 @@ def _print_metrics(metrics: Mapping[str, Any]) -> None:
     table.columns[1].justify = "right"
     for name, value in metrics.items():
         table.add_row(name, f"{value:.4g}" if isinstance(value, Real) else str(value))
-    if os.environ.get("RANK", "0") == "0":
+    if rank() == 0:
         Console().print(table)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -27,36 +28,46 @@ class DataError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class CocoContents:
-    """What the checks need of a COCO annotation file: the pictures' file names and the categories'
-    names."""
+    """What the checks need of a COCO annotation file.
+
+    Args:
+        file_names: of the pictures.
+        image_ids: of the pictures, in the same order.
+        categories: names, in the file's order.
+        counts: category name → number of annotations.
+        without_mask: number of annotations that have no ``segmentation``.
+    """
 
     file_names: list[str]
+    image_ids: list[Any]
     categories: list[str]
+    counts: dict[str, int]
+    without_mask: int
 
 
-def where_to_get(source: str | None) -> str:
-    """The end of an error line: where the public data set ``source`` (a key of SOURCES) can be
-    had."""
+def where_to_get(source: str | None, key: str | None = None) -> str:
+    """The end of an error line: where the public data set ``source`` (a key of SOURCES) can be had,
+    or, of one's own data, which ``key`` of the data set's config says where they lie."""
     point = "--data-root points to data that lie elsewhere"
     if source is None:
-        return f"; {point}"
+        return f"; set the dataset's {key}, or {point}" if key else f"; {point}"
     return f"; `mmconvnext prepare-data {source} DIR` gets it ({SOURCES[source]}), or {point}"
 
 
-def check_folder(folder: str, what: str, source: str | None = None) -> None:
+def check_folder(folder: str, what: str, source: str | None = None, key: str | None = None) -> None:
     """Check that ``folder`` exists.
 
     Raises:
-        DataError: it does not; the message says where the data ``source`` can be had.
+        DataError: it does not; the message ends as :func:`where_to_get` says.
     """
     if not Path(folder).is_dir():
-        raise DataError(f"{what} {folder} does not exist{where_to_get(source)}")
+        raise DataError(f"{what} {folder} does not exist{where_to_get(source, key)}")
 
 
-def check_file(path: str, what: str, source: str | None = None) -> None:
+def check_file(path: str, what: str, source: str | None = None, key: str | None = None) -> None:
     """Check that the file ``path`` exists; errors as in :func:`check_folder`."""
     if not Path(path).is_file():
-        raise DataError(f"{what} {path} does not exist{where_to_get(source)}")
+        raise DataError(f"{what} {path} does not exist{where_to_get(source, key)}")
 
 
 def read_coco(path: str, *, labelled: bool = True) -> CocoContents:
@@ -82,9 +93,14 @@ def read_coco(path: str, *, labelled: bool = True) -> CocoContents:
     if labelled:
         needed["annotations"] = ("id", "image_id", "category_id")
     check_form(path, content, needed)
+    annotations = content.get("annotations") or []
+    names = {category["id"]: category["name"] for category in content["categories"]}
     return CocoContents(
         file_names=[image["file_name"] for image in content["images"]],
+        image_ids=[image["id"] for image in content["images"]],
         categories=[category["name"] for category in content["categories"]],
+        counts=Counter(names.get(entry.get("category_id"), "") for entry in annotations),
+        without_mask=sum(not entry.get("segmentation") for entry in annotations),
     )
 
 
@@ -118,9 +134,11 @@ def check_form(path: str, content: Any, needed: dict[str, tuple[str, ...]]) -> N
 
 
 def check_categories(path: str, categories: Sequence[str], classes: Sequence[str]) -> None:
-    """Check that the annotation file ``path`` has every class that the config's data set names.
+    """Check that the annotation file ``path`` has every class that the config's data set names, in
+    the same order.
 
-    A class that the file lacks would shift the labels of those behind it, silently.
+    mmdet numbers the classes in the file's order. One that the file lacks would shift the labels of
+    those behind it, and another order would give them each other's names, both silently.
     """
     lacking = [name for name in classes if name not in set(categories)]
     if lacking:
@@ -129,6 +147,49 @@ def check_categories(path: str, categories: Sequence[str], classes: Sequence[str
             f"{_some(lacking)} of the "
             f"config's {len(classes)}; set metainfo=dict(classes=(…)) of the dataset to the "
             "file's names"
+        )
+    in_file = [name for name in categories if name in set(classes)]
+    for number, (in_config, name) in enumerate(zip_longest(classes, in_file)):
+        if in_config != name:
+            raise DataError(
+                f"classes disagree: of the dataset's metainfo.classes number {number} is "
+                f"{in_config!r}, in annotation file {path} {name!r}; write them in the file's "
+                "order, by which mmdet numbers them"
+            )
+
+
+def check_annotations(path: str, contents: CocoContents, classes: Sequence[str]) -> None:
+    """Check that the annotation file ``path`` has something to learn: objects of ``classes``."""
+    if not any(contents.counts.get(name) for name in classes):
+        raise DataError(
+            f"annotation file {path} has no annotation of {_some(classes)}: nothing to train on"
+        )
+
+
+def check_outlines(path: str, contents: CocoContents) -> None:
+    """Check that every object in the annotation file ``path`` has an outline to make a mask of."""
+    if contents.without_mask:
+        raise DataError(
+            f"{contents.without_mask} of {sum(contents.counts.values())} annotations in {path} "
+            "have no 'segmentation', and the config's pipeline loads masks; for boxes alone take "
+            "a detector without a mask head"
+        )
+
+
+def check_ground_truth(what: str, truth: CocoContents, path: str, listed: CocoContents) -> None:
+    """Check that ``what``, the annotation file ``truth`` that results are compared with, has the
+    pictures that a data set's annotation file ``path``, ``listed``, has.
+
+    Results are matched by the pictures' ids, and those of most files count from 1: another data
+    set's file would give figures, meaningless ones.
+    """
+    known = dict(zip(truth.image_ids, map(_base_name, truth.file_names), strict=True))
+    pairs = zip(listed.image_ids, listed.file_names, strict=True)
+    absent = [name for number, name in pairs if known.get(number) != _base_name(name)]
+    if absent:
+        raise DataError(
+            f"{what} is of other data: {len(absent)} of {len(listed.file_names)} images of {path} "
+            f"are not in it: {_some(absent)}; set its ann_file to {path}"
         )
 
 
@@ -148,7 +209,7 @@ def check_pictures(names: Iterable[str], folder: str, listed_in: str) -> None:
     for parent, paths in by_folder.items():
         present = _file_names(parent)
         total += len(paths)
-        absent += [path for path in paths if os.path.basename(path) not in present]  # noqa: PTH119
+        absent += [path for path in paths if _base_name(path) not in present]
     if absent:
         raise DataError(
             f"{len(absent)} of {total} images named in {listed_in} are not in {folder}: "
@@ -156,9 +217,14 @@ def check_pictures(names: Iterable[str], folder: str, listed_in: str) -> None:
         )
 
 
-def check_pairs(pictures: str, masks: str | None, picture_suffix: str, mask_suffix: str) -> None:
+def check_pairs(
+    pictures: str, masks: str | None, picture_suffix: str, mask_suffix: str
+) -> list[str]:
     """Check a segmentation data set without a list: pictures with ``picture_suffix``, a mask of the
     same name each.
+
+    Returns:
+        The names, without suffix.
 
     Raises:
         DataError: no picture has the suffix, or pictures have no mask (how many, the first three).
@@ -166,10 +232,11 @@ def check_pairs(pictures: str, masks: str | None, picture_suffix: str, mask_suff
     names = _names_below(pictures, picture_suffix)
     if not names:
         raise DataError(
-            f"folder {pictures} has no *{picture_suffix}, so there are no images to load"
+            f"folder {pictures} has no *{picture_suffix}, so there are no images to load; set the "
+            "dataset's img_suffix to that of the images"
         )
     if masks is None:
-        return
+        return names
     lacking = sorted(set(names) - set(_names_below(masks, mask_suffix)))
     if lacking:
         raise DataError(
@@ -177,6 +244,7 @@ def check_pairs(pictures: str, masks: str | None, picture_suffix: str, mask_suff
             f"in {masks}: "
             f"{_some(lacking)}"
         )
+    return names
 
 
 def check_class_count(places: dict[str, int], classes: int, named_in: str) -> None:
@@ -193,6 +261,10 @@ def check_class_count(places: dict[str, int], classes: int, named_in: str) -> No
             f"classes disagree: {key}={number}{more}, but {named_in} has {classes} classes; "
             f"set num_classes={classes}, or the dataset's metainfo=dict(classes=(…)) to the head's"
         )
+
+
+def _base_name(path: str) -> str:
+    return os.path.basename(path)  # noqa: PTH119  (100,000 Path objects take seconds)
 
 
 def _file_names(folder: str) -> set[str]:

@@ -122,15 +122,20 @@ def test_new_keys_that_would_be_read_are_accepted(refused, tiny_config):
 
 
 def test_missing_data_folder_says_where_the_data_can_be_had(refused, tiny_config):
-    config = tiny_config(
-        "segmentation",
-        "dataset_type = 'ADE20KDataset'\ntrain_dataloader = dict(dataset=dict(type=dataset_type))",
-    )
+    ades = "dict(type='ADE20KDataset', metainfo=dict(_delete_=True))"
+    config = tiny_config("segmentation", f"train_dataloader = dict(dataset={ades})")
     line = refused("train", config, "--data-root", "nowhere")
     assert "train_dataloader: data folder nowhere does not exist" in line
     assert "ADEChallengeData2016.zip" in line and "--data-root" in line
-    assert "https://cocodataset.org" in refused(
-        "train", tiny_config("detection"), "--data-root", "nowhere"
+    cocos = "dict(dataset=dict(metainfo=dict(_delete_=True)))"
+    config = tiny_config("detection", f"train_dataloader = dict(dataset={cocos})")
+    assert "https://cocodataset.org" in refused("train", config, "--data-root", "nowhere")
+
+
+def test_missing_data_folder_of_own_classes_names_the_setting(refused, tiny_config):
+    line = refused("train", tiny_config("detection"), "--data-root", "nowhere")
+    assert (
+        "train_dataloader: data folder nowhere does not exist; set the dataset's data_root" in line
     )
 
 
@@ -195,6 +200,33 @@ def test_classes_given_as_a_string_are_refused(refused, tiny_config, shapes):
     assert "a tuple of one needs a comma: ('circle',)" in refused(
         "train", config, "--data-root", shapes["detection"]
     )
+
+
+def test_annotations_without_the_masks_to_load_are_refused(refused, tiny_config, own_data):
+    file = own_data["detection"] / "annotations/instances_train.json"
+    content = json.loads(file.read_text())
+    for annotation in content["annotations"][1:]:
+        del annotation["segmentation"]
+    file.write_text(json.dumps(content))
+    steps = "[dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_mask=True)]"
+    config = tiny_config(
+        "detection",
+        f"train_dataloader = dict(dataset=dict(dataset=dict(pipeline={steps})))",
+    )
+    line = refused("train", config, "--data-root", own_data["detection"])
+    count = len(content["annotations"])
+    assert f"{count - 1} of {count} annotations in {file} have no 'segmentation'" in line
+
+
+def test_a_part_of_ade20ks_classes_is_loaded_from_masks_of_all(tiny_config, own_data, capsys):
+    """mmseg maps the other classes to "not labelled"."""
+    part = "dict(type='ADE20KDataset', metainfo=dict(_delete_=True, classes=('wall', 'sky')))"
+    config = tiny_config("segmentation", f"train_dataloader = dict(dataset={part})")
+    heads = ("model.decode_head.num_classes=2", "model.auxiliary_head.num_classes=2")
+    where = ("--data-root", str(own_data["segmentation"]))
+    assert main(["train", str(config), *where, "--cfg-options", *heads]) == 2
+    # Not its masks, whose values go to 4, but the next data set is what it stops at.
+    assert "but val_dataloader (BaseSegDataset) has 4 classes" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -101,9 +102,49 @@ def test_each_folder_is_read_once(tmp_path, monkeypatch):
 
 
 def test_more_categories_than_classes_are_fine_but_not_fewer():
-    checks.check_categories("x.json", ["cat", "dog", "cow"], ("dog", "cat"))
+    checks.check_categories("x.json", ["cat", "dog", "cow"], ("cat", "cow"))
     with pytest.raises(DataError, match=r"x.json has cat, it lacks dog of the config's 2"):
         checks.check_categories("x.json", ["cat"], ("cat", "dog"))
+
+
+def test_classes_in_another_order_than_the_files_are_refused():
+    said = r"metainfo.classes number 1 is 'cow', in annotation file x.json 'dog'; write them in"
+    with pytest.raises(DataError, match=said):
+        checks.check_categories("x.json", ["cat", "dog", "cow"], ("cat", "cow", "dog"))
+
+
+def test_annotations_of_other_classes_alone_are_nothing_to_train_on(annotations):
+    path = annotations()
+    contents = checks.read_coco(path)
+    assert contents.counts == {"cat": 1} and contents.image_ids == [1, 2]
+    checks.check_annotations(path, contents, ("dog", "cat"))
+    with pytest.raises(DataError, match=r"instances.json has no annotation of dog: nothing to "):
+        checks.check_annotations(path, contents, ("dog",))
+
+
+def test_annotations_without_outlines_are_counted(annotations):
+    outlined = {"id": 2, "image_id": 1, "category_id": 7, "segmentation": [[0, 0, 1, 0, 1, 1]]}
+    path = annotations(annotations=[outlined])
+    checks.check_outlines(path, checks.read_coco(path))
+    path = annotations(annotations=[outlined, {**outlined, "segmentation": []}, {**outlined}])
+    with pytest.raises(DataError, match=r"1 of 3 annotations in .*json have no 'segmentation'"):
+        checks.check_outlines(path, checks.read_coco(path))
+
+
+def test_ground_truth_of_other_pictures_is_refused(annotations):
+    path = annotations()
+    listed = checks.read_coco(path)
+    names = {2: "b.jpg", 1: "x/a.jpg", 3: "c.jpg"}
+    moved = [{"id": number, "file_name": name} for number, name in names.items()]
+    checks.check_ground_truth("x", checks.read_coco(annotations(images=moved)), path, listed)
+    # The same ids, as in most files.
+    other = dataclasses.replace(listed, file_names=["a.jpg", "c.jpg"])
+    with pytest.raises(DataError) as error:
+        checks.check_ground_truth("truth t.json", other, path, listed)
+    assert str(error.value) == (
+        f"truth t.json is of other data: 1 of 2 images of {path} are not in it: sub/b.jpg; "
+        f"set its ann_file to {path}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,7 +156,7 @@ def test_more_categories_than_classes_are_fine_but_not_fewer():
             ["a.png", "b.png"],
             r"1 of 2 images in .* have no mask \*.png in .*: city/b$",
         ),
-        (["a.png"], ["a.png"], r"has no \*.jpg, so there are no images to load"),
+        (["a.png"], ["a.png"], r"has no \*.jpg, so there .* load; set the dataset's img_suffix"),
     ],
 )
 def test_pictures_and_masks_are_paired_by_name(tmp_path, pictures, masks, said):
@@ -126,7 +167,7 @@ def test_pictures_and_masks_are_paired_by_name(tmp_path, pictures, masks, said):
             path.touch()
     arguments = (str(tmp_path / "img"), str(tmp_path / "ann"), ".jpg", ".png")
     if said is None:
-        checks.check_pairs(*arguments)
+        assert sorted(checks.check_pairs(*arguments)) == ["a", "city/b"]
         return
     with pytest.raises(DataError, match=said):
         checks.check_pairs(*arguments)
@@ -151,3 +192,5 @@ def test_missing_things_say_where_they_can_be_had(tmp_path):
     checks.check_file(str(tmp_path / "a"), "file")
     with pytest.raises(DataError, match=r"file .* does not exist; --data-root points"):
         checks.check_file(str(tmp_path), "file")
+    with pytest.raises(DataError, match=r"exist; set the dataset's ann_file, or --data-root "):
+        checks.check_file(str(tmp_path), "file", key="ann_file")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmconvnext.data.shapes import (
@@ -172,6 +173,7 @@ def test_an_impossible_set_is_refused_by_name(argument, value):
 
 def test_mmseg_reads_the_maps_with_zero_ignored(tmp_path):
     datasets = pytest.importorskip("mmseg.datasets")
+    init_default_scope("mmseg")  # another test's scope would have mmseg's names looked up in it
     make_ade_shapes(tmp_path / "ade", SPEC)
     dataset = datasets.BaseSegDataset(
         metainfo=dict(classes=("background", *CLASSES)),
@@ -180,8 +182,8 @@ def test_mmseg_reads_the_maps_with_zero_ignored(tmp_path):
         img_suffix=".png",
         reduce_zero_label=True,
         pipeline=[
-            dict(type="mmseg.LoadImageFromFile"),
-            dict(type="mmseg.LoadAnnotations", reduce_zero_label=True),
+            dict(type="LoadImageFromFile"),
+            dict(type="LoadAnnotations", reduce_zero_label=True),
         ],
     )
     seen = np.unique([dataset[index]["gt_seg_map"] for index in range(len(dataset))])
