@@ -31,6 +31,7 @@ from mmconvnext.backbones.layers import (
     build_norm,
     drop_path,
 )
+from mmconvnext.checkpoints.formats import translate
 from mmconvnext.registry import MODELS, register_everywhere
 
 NORM_CFG = {"type": "LN2d", "eps": 1e-6}
@@ -118,7 +119,8 @@ class ConvNeXt(BaseModule):
             with the same weights. V1 computes the same at the positions of the undilated network;
             V2's GRN averages over all positions. Default: no dilation.
         init_cfg: mmengine's. Default: the authors' truncated normal. ``dict(type='Pretrained',
-            checkpoint=…, prefix=…)`` takes the authors' files too.
+            checkpoint=…)`` takes files of any layout in ``checkpoints/formats.py``; see
+            ``load_pretrained_backbone`` for its options prefix, ema and stem.
 
     Raises:
         ValueError: an argument is out of range.
@@ -249,8 +251,16 @@ class ConvNeXt(BaseModule):
         self._is_init = False  # until the file is in: a failure must not pass for weights
         for cfg in pretrained:
             require("checkpoint" in cfg, "init_cfg", "the key checkpoint", cfg)
-            load_pretrained_backbone(self, cfg["checkpoint"], cfg.get("prefix"))
+            options = {key: cfg[key] for key in ("prefix", "ema", "stem") if key in cfg}
+            load_pretrained_backbone(self, cfg["checkpoint"], **options)
         self._is_init = True
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any
+    ) -> None:
+        """As torch's, but the weights may have any layout that this package knows."""
+        translate(state_dict, prefix, self.state_dict())
+        super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
 
     def get_layer_depth(self, param_name: str, prefix: str = "") -> tuple[int, int]:
         """Layer of a parameter for layer-wise learning-rate decay, and the number of layers.

@@ -1,266 +1,222 @@
-"""Reading checkpoints safely, and loading a backbone from one, with a report."""
+"""Loading weights of any known layout into a backbone or a whole model, with a report."""
 
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from http.client import HTTPException
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlparse
 
 import torch
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
 
-from mmconvnext.checkpoints.zoo import DINOV3_REQUEST, WEIGHTS
+from mmconvnext.checkpoints.fitting import check_network, fit_stem
+from mmconvnext.checkpoints.formats import Converted, recognise, to_native, translate
+from mmconvnext.checkpoints.keys import compare_keys, shown
+from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint
+from mmconvnext.checkpoints.zoo import WEIGHTS, find_weights_name
 
-SHOWN = 3  # names in a message; the rest is counted
+OUTPUT_NORM = re.compile(r"(.*\.)?norm\d\.(weight|bias)")
+_PLACES = ("state_dict", "model")  # mmengine's and most others', the authors'
+_EMA_PLACES = ("model_ema", "state_dict_ema")
+MMENGINE_EMA = "ema_state_dict"
 
 
-class CheckpointError(ValueError):
-    """A checkpoint that cannot be read, or does not fit; the message is one line."""
-
-
-def read_checkpoint(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """What a checkpoint holds; nothing in it is run.
+@dataclass(frozen=True)
+class LoadReport:
+    """What loading did.
 
     Args:
-        path: a ``.safetensors`` file, any file of ``torch.save``, the http(s) address of one, which
-            is downloaded once, into ``torch.hub``'s folder of checkpoints, or the name of
-            published weights (``checkpoints/zoo.py``).
-        map_location: as in ``torch.load``.
-
-    Raises:
-        CheckpointError: no such file, a damaged one, no dict in it, code in it (the message names
-            it), or an address that cannot be reached (the message says where to put the file).
+        source: the file.
+        format: the layout that the backbone's weights had.
+        loaded: our names of the tensors that were loaded.
+        parameters: how many numbers they hold.
+        dropped: why → the file's keys that were left out.
+        afresh: our names of the tensors that keep their initial values.
     """
-    address = str(path)
-    if address in WEIGHTS and not Path(path).exists():
-        address = WEIGHTS[address].address or _sent_file(address)
-    if address.startswith(("http://", "https://")):
-        return _read_address(address, map_location)
-    if "://" in address:
-        raise CheckpointError(
-            f"checkpoint {address}: expected a file or an http(s) address, "
-            f"found {urlparse(address).scheme}://; download it first"
-        )
-    file = Path(address).expanduser()
-    if not file.exists():
-        close = get_close_matches(address, WEIGHTS, n=3)
-        hint = f"; did you mean {', '.join(close)}?" if close else ""
-        raise CheckpointError(f"checkpoint not found: {address}{hint}")
-    return _read_file(file, address, map_location)
+
+    source: str
+    format: str
+    loaded: tuple[str, ...]
+    parameters: int
+    dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    afresh: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The report on one line."""
+        parts = [
+            f"{len(self.loaded)} tensors ({self.parameters / 1e6:.1f} M parameters) from "
+            f"{self.source} ({self.format})"
+        ]
+        parts += [
+            f"dropped, {reason}: {len(keys)} ({shown(keys)})"
+            for reason, keys in self.dropped.items()
+        ]
+        weights = WEIGHTS.get(find_weights_name(self.source) or "")
+        if weights is not None and weights.licence != "MIT":
+            parts.append(f"their licence: {weights.licence}")
+        if self.afresh:
+            parts.append(f"initialised afresh: {len(self.afresh)} ({shown(self.afresh)})")
+        return "; ".join(parts)
 
 
-def load_pretrained_backbone(module: nn.Module, checkpoint: str, prefix: str | None = None) -> None:
-    """Load a backbone's weights and log what was loaded, dropped and left as initialised.
+def load_pretrained_backbone(
+    module: nn.Module,
+    checkpoint: str,
+    prefix: str | None = None,
+    *,
+    ema: bool = False,
+    stem: str | None = None,
+) -> LoadReport:
+    """Load a backbone's weights; log and return what was done.
 
     Args:
         module: a ConvNeXt whose weights are initialised already. The norms of its outputs
             (``norm0`` …) may be missing in the file, as they are in every classifier's; nothing
             else may.
-        checkpoint: as :func:`read_checkpoint` takes it, with the weights under ``state_dict``
-            (mmengine), ``model`` (the authors) or at the top. Of a whole detector's, those under
-            ``backbone.`` are taken.
-        prefix: where in the file the weights are, as in mmengine's ``Pretrained``.
+        checkpoint: as :func:`read_checkpoint` takes it, in any layout of ``formats.py``.
+        prefix: where in the file the weights are; by default wherever a network is found.
+        ema: take the averaged weights beside the trained ones.
+        stem: for another number of input channels than the file's: ``'average'`` gives each the
+            mean of the file's filters over its channels, ``'repeat'`` the file's in turn; both
+            keep the output's size. By default another number is an error.
 
     Raises:
-        CheckpointError: unreadable, or of another network: which keys, how many.
+        CheckpointError: unreadable, or of another network: what is expected and found.
     """
-    weights = _part(find_weights(read_checkpoint(checkpoint)), prefix, checkpoint)
-    report = compare_keys(module.state_dict(), weights)
-    afresh = [key for key in report.missing if re.match(r"norm\d\.", key)]
-    wrong = report
-    if report.matched:  # else it is no part of the file that is wrong
-        needed = tuple(key for key in report.missing if key not in afresh)
-        foreign = [k for k in report.unknown if k.startswith(("stages.", "downsample_layers."))]
-        wrong = replace(report, missing=needed, unknown=tuple(foreign))
-    wrong.check(f"checkpoint {checkpoint}", type(module).__name__)
-
-    module.load_state_dict({key: weights[key] for key in report.matched}, strict=False)
-    MMLogger.get_current_instance().info(
-        f"{type(module).__name__} from {checkpoint}: {len(report.matched)} tensors loaded; "
-        f"{_listing('dropped', report.unknown)}; {_listing('initialised afresh', afresh)}"
-    )
+    source = f"checkpoint {checkpoint}"
+    weights = find_weights(read_checkpoint(checkpoint), ema=ema, source=source)
+    converted = convert_backbone(weights, prefix, source)
+    expected = module.state_dict()
+    found = fit_stem(converted.weights, expected, stem, source)
+    check_network(found, expected, source, type(module).__name__)
+    report = _load(module, converted, found, checkpoint)
+    MMLogger.get_current_instance().info(f"{type(module).__name__}: {report}")
+    return report
 
 
-def find_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The model's tensors: under ``state_dict``, ``model`` or at the top, without ``module.``."""
-    for key in ("state_dict", "model"):
-        if isinstance(checkpoint.get(key), Mapping):
-            checkpoint = checkpoint[key]
-            break
-    return {k.removeprefix("module."): v for k, v in checkpoint.items() if torch.is_tensor(v)}
+def load_checkpoint(
+    model: nn.Module, checkpoint: str, *, ema: bool = False, strict: bool = True
+) -> LoadReport:
+    """Load a whole model's weights, its ConvNeXts in whatever layout the file has them.
 
-
-@dataclass(frozen=True)
-class KeyReport:
-    """How the keys of a checkpoint compare with a model's."""
-
-    total: int  # keys of the model
-    matched: tuple[str, ...]
-    missing: tuple[str, ...]  # in the model only
-    unknown: tuple[str, ...]  # in the checkpoint only
-    reshaped: tuple[str, ...]  # of another shape; "key (found) instead of (expected)"
-
-    def check(self, source: str, model: str) -> None:
-        """Raise :class:`CheckpointError` unless all keys match."""
-        if not self.matched and not self.reshaped:
-            raise CheckpointError(
-                f"{source}: none of its keys is {model}'s: expected {self.total} such as "
-                f"{_shown(self.missing)}, found {_shown(self.unknown) or 'no tensors'}"
-            )
-        wrong = [
-            f"{len(keys)} {what} ({_shown(keys)})"
-            for what, keys in (
-                ("missing from it", self.missing),
-                ("unknown to the model", self.unknown),
-                ("of another shape", self.reshaped),
-            )
-            if keys
-        ]
-        if wrong:
-            raise CheckpointError(
-                f"{source} is of another architecture than {model}: of {self.total} keys "
-                + ", ".join(wrong)
-            )
-
-
-def compare_keys(model: Mapping[str, Tensor], checkpoint: Mapping[str, Tensor]) -> KeyReport:
-    """Compare two state dicts by key and shape; BatchNorm's step counts may be missing."""
-    common = [key for key in model if key in checkpoint]
-    fitting = {key for key in common if model[key].shape == checkpoint[key].shape}
-    return KeyReport(
-        total=len(model),
-        matched=tuple(key for key in common if key in fitting),
-        missing=tuple(
-            k for k in model if k not in checkpoint and not k.endswith("num_batches_tracked")
-        ),
-        unknown=tuple(key for key in checkpoint if key not in model),
-        reshaped=tuple(
-            f"{key} {tuple(checkpoint[key].shape)} instead of {tuple(model[key].shape)}"
-            for key in common
-            if key not in fitting
-        ),
-    )
-
-
-def check_against_model(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Check that the weights are exactly the model's, by key and shape; ``source`` names the file
-    in the error.
+    Args:
+        model: a detector, a segmentor, or a backbone alone.
+        checkpoint: as :func:`read_checkpoint` takes it.
+        ema: take the averaged weights beside the trained ones.
+        strict: nothing may be missing or left over.
 
     Raises:
-        CheckpointError: they are not: which keys, how many.
+        CheckpointError: unreadable, or (always) not a single key or one of another shape, or
+            (``strict``) keys missing or left over: which, how many.
     """
-    compare_keys(model.state_dict(), weights).check(f"checkpoint {source}", type(model).__name__)
+    if _is_convnext(model):
+        return load_pretrained_backbone(model, checkpoint, ema=ema)
+    source = f"checkpoint {checkpoint}"
+    weights = find_weights(read_checkpoint(checkpoint), ema=ema, source=source)
+    formats = fit_to_model(weights, model)
+    report = compare_keys(model.state_dict(), weights)
+    if strict or not report.matched or report.reshaped:
+        report.check(source, type(model).__name__)
+    model.load_state_dict({key: weights[key] for key in report.matched}, strict=False)
+    done = LoadReport(
+        checkpoint,
+        ", ".join(dict.fromkeys(formats)) or "no ConvNeXt",
+        report.matched,
+        sum(weights[key].numel() for key in report.matched),
+        {"not in the model": report.unknown} if report.unknown else {},
+        report.missing,
+    )
+    MMLogger.get_current_instance().info(f"{type(model).__name__}: {done}")
+    return done
 
 
-def _part(weights: dict[str, Tensor], prefix: str | None, source: str) -> dict[str, Tensor]:
-    """The backbone's share, under its own names."""
-    if prefix is None:
-        prefix = "backbone." if any(key.startswith("backbone.") for key in weights) else ""
-    elif prefix and not prefix.endswith("."):
+def find_weights(
+    checkpoint: Mapping[str, Any], *, ema: bool = False, source: str = "checkpoint"
+) -> dict[str, Tensor]:
+    """The model's tensors in a file's content, without the prefixes of wrappers.
+
+    They lie under ``state_dict``, ``model`` or at the top, averaged ones (``ema``) under
+    ``model_ema`` or ``state_dict_ema``. mmengine's EMAHook saves the averaged ones as
+    ``state_dict`` and the trained ones as ``ema_state_dict``; there both ways give the averaged.
+
+    Raises:
+        CheckpointError: averaged ones are asked for, and there are none.
+    """
+    places = _PLACES
+    if ema and MMENGINE_EMA not in checkpoint:
+        places = _EMA_PLACES
+    inner = next((checkpoint[p] for p in places if isinstance(checkpoint.get(p), Mapping)), None)
+    if ema and inner is None:
+        raise CheckpointError(
+            f"{source}: expected averaged weights under {' or '.join(places)}, found "
+            f"{shown(list(checkpoint))}; take the trained ones, without ema"
+        )
+    found = checkpoint if inner is None else inner
+    return {_unwrapped(key): value for key, value in found.items() if torch.is_tensor(value)}
+
+
+def convert_backbone(weights: Mapping[str, Tensor], prefix: str | None, source: str) -> Converted:
+    """A backbone's weights under our names.
+
+    Raises:
+        CheckpointError: there is no ConvNeXt in the file, or several.
+    """
+    if prefix and not prefix.endswith("."):
         prefix += "."
-    part = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
-    if not part and weights:
-        raise CheckpointError(
-            f"checkpoint {source}: expected keys that begin with {prefix!r} (init_cfg.prefix), "
-            f"found {_shown(list(weights))}"
-        )
-    return part
-
-
-def _read_file(file: Path, name: str, map_location: Any) -> dict[str, Any]:
-    """Read ``file``, called ``name`` in errors."""
     try:
-        file.open("rb").close()
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {name}: {error.strerror}") from error
-    try:
-        if name.endswith(".safetensors"):
-            from safetensors.torch import load_file
-
-            return load_file(file, device=str(map_location))
-        content = torch.load(file, map_location=map_location, weights_only=True)
-    except ImportError as error:
-        raise CheckpointError(f"checkpoint {name}: {error}; pip install safetensors") from error
-    except Exception as error:  # torch raises whatever its parsers do
-        raise CheckpointError(f"checkpoint {name}: {_reason(str(error))}") from error
-    if not isinstance(content, dict):
+        known = recognise(weights, prefix)
+    except ValueError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+    if known is None:
+        where = f" under {prefix!r} (init_cfg.prefix)" if prefix else ""
         raise CheckpointError(
-            f"checkpoint {name}: expected a dict of weights, found {type(content).__name__}"
+            f"{source}: expected the weights of a ConvNeXt{where}, found "
+            f"{shown(list(weights)) or 'no tensors'}"
         )
-    return content
+    return to_native(weights, *known)
 
 
-def _reason(message: str) -> str:
-    """Why reading failed, from PyTorch's or safetensors' own long message."""
-    code = re.search(r"GLOBAL (\S+)", message)
-    if code:
-        return (
-            f"refused, since reading it could run code: it refers to {code[1]}; "
-            "only weights and what mmengine itself writes are read"
-        )
-    detail = re.search(r"WeightsUnpickler error: *(.+)", message) or re.match(r"(.*)", message)
-    told = detail[1].strip().partition(". ")[0].rstrip(".") if detail else ""
-    return f"damaged or cut off, or no checkpoint ({told or 'it ends early'}); get it again"
+def fit_to_model(weights: dict[str, Tensor], model: nn.Module) -> list[str]:
+    """Bring the weights of the model's ConvNeXts, in place, under our names and into its shapes.
+
+    Returns:
+        The layouts that they had.
+    """
+    formats = []
+    for path, module in model.named_modules():
+        if _is_convnext(module):
+            known = translate(weights, f"{path}." if path else "", module.state_dict())
+            formats += [known] if known else []
+    return formats
 
 
-def _cache() -> Path:
-    return Path(torch.hub.get_dir()) / "checkpoints"
+def _load(
+    module: nn.Module, converted: Converted, weights: Mapping[str, Tensor], checkpoint: str
+) -> LoadReport:
+    report = compare_keys(module.state_dict(), weights)
+    module.load_state_dict({key: weights[key] for key in report.matched}, strict=False)
+    unused = {"of an output that the backbone does not give": report.unknown}
+    dropped = {reason: tuple(keys) for reason, keys in converted.dropped.items()}
+    return LoadReport(
+        checkpoint,
+        converted.format.name,
+        report.matched,
+        sum(weights[key].numel() for key in report.matched),
+        dropped | (unused if report.unknown else {}),
+        report.missing,
+    )
 
 
-def _sent_file(name: str) -> str:
-    """Where the file lies that its holder sends to whoever asks."""
-    file = _cache() / WEIGHTS[name].file
-    if not file.exists():
-        raise CheckpointError(
-            f"checkpoint {name}: Meta sends the file after a request at {DINOV3_REQUEST}; put it "
-            f"at {file}, or name yours as init_cfg.checkpoint of the backbone"
-        )
-    return str(file)
+def _is_convnext(module: nn.Module) -> bool:
+    """By its layout, since this part of the package does not know the network."""
+    return {"downsample_layers", "stages"} <= module._modules.keys()
 
 
-def _read_address(address: str, map_location: Any) -> dict[str, Any]:
-    """Download once; a file gets its name in the cache only when it has been read whole."""
-    from filelock import FileLock  # comes with torch
-
-    cached = _cache() / Path(urlparse(address).path).name
-    put = f"download it elsewhere and put it at {cached}"
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        # Several processes of one run ask at the same time: one downloads, the others find the
-        # file.
-        with FileLock(f"{cached}.lock"):
-            if not cached.exists():
-                return _download(address, cached, map_location)
-    except (OSError, HTTPException, RuntimeError) as error:
-        raise CheckpointError(
-            f"checkpoint {address}: cannot be downloaded ({error}); {put}"
-        ) from error
-    return _read_file(cached, str(cached), map_location)
-
-
-def _download(address: str, cached: Path, map_location: Any) -> dict[str, Any]:
-    fresh = cached.with_name(f"{cached.name}.{uuid.uuid4().hex}")
-    try:
-        MMLogger.get_current_instance().info(f"Downloading {address} to {cached}")
-        torch.hub.download_url_to_file(address, str(fresh))
-        content = _read_file(fresh, address, map_location)
-        fresh.replace(cached)
-    finally:
-        fresh.unlink(missing_ok=True)
-    return content
-
-
-def _shown(keys: list[str] | tuple[str, ...]) -> str:
-    more = ", …" if len(keys) > SHOWN else ""
-    return ", ".join(keys[:SHOWN]) + more
-
-
-def _listing(what: str, keys: list[str] | tuple[str, ...]) -> str:
-    return f"{what}: {len(keys)} ({_shown(keys)})" if keys else f"{what}: none"
+def _unwrapped(key: str) -> str:
+    """``key`` without what DataParallel, EMA and torch.compile put before it."""
+    key = key.replace("_orig_mod.", "")
+    while key.startswith("module."):
+        key = key.removeprefix("module.")
+    return key

@@ -67,3 +67,9 @@ def _table() -> dict[str, Weights]:
 
 
 WEIGHTS = _table()
+
+
+def find_weights_name(name: str) -> str | None:
+    """The name in the table that ``name`` means, where the usual 224 pixels may be left out; None
+    if it is not one."""
+    return next((known for known in (name, f"{name}_224") if known in WEIGHTS), None)

@@ -39,7 +39,7 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
         return DONE
     except (KeyboardInterrupt, Exception) as error:
         # Here, since what only prints help shall not wait for PyTorch.
-        from mmconvnext.checkpoints.loading import CheckpointError
+        from mmconvnext.checkpoints.reading import CheckpointError
         from mmconvnext.data.checks import DataError
 
         if debug:

@@ -33,9 +33,8 @@ PAGE_TAIL = f"""
 AP on COCO's val2017 is box/mask, linked to the authors' trained model. mIoU on ADE20K's validation
 set is single-scale/multi-scale and flipped. ConvNeXt V2's tables have multi-scale results only, and
 its authors swept drop path, decay and (for UperNet) the rate without saying which values won: those
-in these configs are chosen, as is everything but the weights in the DINOv3 recipes. Files of FCMAE
-weights have the layout of the sparse encoder that made them, which this version does not read yet.
-Weights under CC BY-NC 4.0 are not for commercial use. Meta sends the DINOv3 files after
+in these configs are chosen, as is everything but the weights in the DINOv3 recipes. Weights under
+CC BY-NC 4.0 are not for commercial use. Meta sends the DINOv3 files after
 [a request]({DINOV3_REQUEST}).
 """
 

@@ -9,12 +9,9 @@ from typing import Any
 from mmengine.config import Config
 from torch import Tensor
 
-from mmconvnext.checkpoints.loading import (
-    CheckpointError,
-    compare_keys,
-    find_weights,
-    read_checkpoint,
-)
+from mmconvnext.checkpoints.keys import compare_keys
+from mmconvnext.checkpoints.loading import find_weights, fit_to_model
+from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint
 from mmconvnext.cli.models import build_without_memory
 
 BACKBONE = "backbone."
@@ -42,6 +39,7 @@ def check_weights(cfg: Config, path: str, *, whole: bool) -> None:
         )
     model = build_without_memory(cfg)
     expected, found = model.state_dict(), find_weights(checkpoint)
+    fit_to_model(found, model)
     if not whole and any(key.startswith(BACKBONE) for key in expected):
         expected, found = _backbone(expected), _backbone(found)
     report = compare_keys(expected, found)

@@ -3,31 +3,20 @@ is refused."""
 
 from __future__ import annotations
 
-import os
-import pickle
-from collections import OrderedDict
-from email.message import Message
-from io import BytesIO
-from pathlib import Path
-from urllib.error import URLError
+from types import SimpleNamespace
 
 import pytest
 import torch
-from mmengine.runner import Runner
+from mmengine.hooks import EMAHook
 from safetensors.torch import save_file
 from torch import nn
 
 from mmconvnext.backbones import ConvNeXt
-from mmconvnext.checkpoints.loading import (
-    CheckpointError,
-    check_against_model,
-    compare_keys,
-    load_pretrained_backbone,
-    read_checkpoint,
-)
+from mmconvnext.checkpoints.keys import check_against_model, compare_keys
+from mmconvnext.checkpoints.loading import load_checkpoint, load_pretrained_backbone
+from mmconvnext.checkpoints.reading import CheckpointError
 
 TINY = {"depths": [1, 1, 4, 1], "channels": [4, 4, 4, 8]}
-ADDRESS = "https://example.invalid/weights/tiny.pth"
 
 
 def network(seed: int, **kwargs) -> ConvNeXt:
@@ -88,8 +77,9 @@ def test_authors_classifier_loads_all_but_the_output_norms(save, log):
         torch.testing.assert_close(net.state_dict()[key], value, rtol=0, atol=0)
     count = len(source.state_dict()) - 8
     assert log == [
-        f"ConvNeXt from {file}: {count} tensors loaded; "
-        "dropped: 4 (norm.weight, norm.bias, head.weight, …); "
+        f"ConvNeXt: {count} tensors (0.0 M parameters) from {file} (the authors'); "
+        "dropped, norm before the classifier: 2 (norm.weight, norm.bias); "
+        "dropped, classifier: 2 (head.weight, head.bias); "
         "initialised afresh: 8 (norm0.weight, norm0.bias, norm1.weight, …)"
     ]
 
@@ -106,6 +96,15 @@ def with_prefix(net: nn.Module, prefix: str) -> dict:
         (lambda net: {"state_dict": net.state_dict(), "meta": {"epoch": 3}}, None),
         (lambda net: {"state_dict": with_prefix(net, "backbone.")}, None),
         (lambda net: {"state_dict": with_prefix(net, "module.backbone.")}, None),
+        (lambda net: {"state_dict": with_prefix(net, "module.module.backbone.")}, None),
+        (lambda net: {"state_dict": with_prefix(net, "backbone._orig_mod.")}, None),
+        (lambda net: {"state_dict": with_prefix(net, "student.backbone.")}, None),
+        (
+            lambda net: {
+                "model": with_prefix(network(5), "teacher.") | with_prefix(net, "student.")
+            },
+            None,
+        ),
         (lambda net: {"state_dict": with_prefix(net, "student.net.")}, "student.net"),
         (lambda net: {"model": with_prefix(net, "student.net.")}, "student.net."),
     ],
@@ -149,11 +148,11 @@ def broken(**changes) -> dict:
     [
         (
             authors_weights(network(0, arch={"depths": [1, 1, 3, 1], "channels": [4, 4, 4, 8]})),
-            "of 87 keys 9 missing from it (stages.2.3.gamma, stages.2.3.dwconv.weight, ",
+            "expected V1 with depths 1-1-4-1 and channels 4-4-4-8, found V1 with depths 1-1-3-1 ",
         ),
         (
             authors_weights(network(0, arch={"depths": [1, 1, 5, 1], "channels": [4, 4, 4, 8]})),
-            "of 87 keys 9 unknown to the model (stages.2.4.gamma, ",
+            "found V1 with depths 1-1-5-1 and channels 4-4-4-8; set arch and use_grn to the file's",
         ),
         (
             broken(**{"stages.0.0.gamma": torch.zeros(5)}),
@@ -161,16 +160,16 @@ def broken(**changes) -> dict:
         ),
         (
             authors_weights(network(0, arch={"depths": [1, 1, 4, 1], "channels": [6, 6, 6, 6]})),
-            "of another shape (downsample_layers.0.0.weight (6, 3, 4, 4) instead of (4,",
+            "and channels 4-4-4-8, found V1 with depths 1-1-4-1 and channels 6-6-6-6",
         ),
         (broken(**{"downsample_layers.0.1.bias": None}), "1 missing from it (downsample_layers.0."),
         (
             authors_weights(network(0, use_grn=True)),
-            "missing from it (stages.0.0.gamma, stages.1.0.gamma, stages.2.0.gamma, …), 14 unknown",
+            "expected V1 with depths 1-1-4-1 and channels 4-4-4-8, found V2 with depths 1-1-4-1 ",
         ),
         (
             {"layer1.0.conv1.weight": torch.zeros(1)},
-            "none of its keys is ConvNeXt's: expected 87 such as ",
+            "expected the weights of a ConvNeXt, found layer1.0.conv1.weight",
         ),
         ({}, "found no tensors"),
     ],
@@ -188,7 +187,7 @@ def test_weights_of_another_network_are_refused(save, weights, message):
 
 def test_prefix_that_is_not_in_the_file_is_refused(save):
     error = error_of(load_pretrained_backbone, network(0), save(network(0).state_dict()), "encoder")
-    assert "expected keys that begin with 'encoder.' (init_cfg.prefix), found " in error
+    assert "expected the weights of a ConvNeXt under 'encoder.' (init_cfg.prefix), found " in error
 
 
 def test_keys_and_shapes_are_compared():
@@ -213,117 +212,107 @@ def test_whole_model_is_compared_strictly():
     )
 
 
-def test_missing_file_is_named(tmp_path):
-    assert error_of(read_checkpoint, tmp_path / "x.pth") == (
-        f"checkpoint not found: {tmp_path / 'x.pth'}"
-    )
-    assert "expected a file or an http(s) address" in error_of(read_checkpoint, "s3://a/b.pth")
-    assert "Is a directory" in error_of(read_checkpoint, tmp_path)
+def test_several_networks_need_a_prefix(save):
+    both = with_prefix(network(0), "first.") | with_prefix(network(2), "second.")
+    error = error_of(load_pretrained_backbone, network(1), save(both))
+    assert "expected one network, found 2, under 'first.', 'second.'; say which with " in error
+    net = network(1)
+    load_pretrained_backbone(net, save(both), "second")
+    assert_loaded(net, network(2))
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
-def test_truncated_file_is_refused(save, zipped, share):
-    file = save({"a": torch.zeros(1000)}, _use_new_zipfile_serialization=zipped)
-    os.truncate(file, int(Path(file).stat().st_size * share))
-    error = error_of(read_checkpoint, file)
-    assert error.startswith(f"checkpoint {file}: damaged or cut off, or no checkpoint (")
+def test_averaged_weights_are_taken_on_demand(save):
+    source, averaged, net = network(0), network(2), network(1)
+    for place in ("state_dict_ema", "model_ema"):
+        content = {"model": source.state_dict(), place: with_prefix(averaged, "module.backbone.")}
+        load_pretrained_backbone(net, save(content))
+        assert_loaded(net, source)
+        load_pretrained_backbone(net, save(content), ema=True)
+        assert_loaded(net, averaged)
+    error = error_of(lambda: load_pretrained_backbone(net, save(source.state_dict()), ema=True))
+    assert "expected averaged weights under model_ema or state_dict_ema, found " in error
 
 
-def test_other_files_are_refused(save, tmp_path):
-    assert "expected a dict of weights, found list" in error_of(read_checkpoint, save([1, 2]))
-    for name in ("page.pth", "page.safetensors"):
-        (tmp_path / name).write_text("<html>404 not found</html>" * 20)
-        assert "damaged or cut off" in error_of(read_checkpoint, str(tmp_path / name))
+def test_mmengines_files_have_the_averaged_weights_in_front(save):
+    class Model(nn.Module):
+        def __init__(self, seed: int) -> None:
+            super().__init__()
+            self.backbone = network(seed)
+
+    runner = SimpleNamespace(model=Model(0))
+    hook = EMAHook()
+    hook.before_run(runner)
+    for mean in hook.ema_model.parameters():
+        mean.data.mul_(2)
+    content = {"state_dict": dict(runner.model.state_dict())}
+    hook.before_save_checkpoint(runner, content)
+    net = network(1)
+    for ema in (False, True):
+        load_pretrained_backbone(net, save(content), ema=ema)
+        assert_loaded(net, hook.ema_model.module.backbone)
+        assert not torch.equal(net.norm0.weight, runner.model.backbone.norm0.weight)
 
 
-class Exploit:
-    def __init__(self, file):
-        self.file = file
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.file),)
-
-
-@pytest.mark.parametrize("zipped", [True, False])
-@pytest.mark.parametrize("place", [lambda x: x, lambda x: {"model": {}, "meta": {"cfg": [x]}}])
-def test_code_in_a_file_does_not_run(save, tmp_path, place, zipped):
-    content = place(Exploit(tmp_path / "ran"))
-    file = save(content, _use_new_zipfile_serialization=zipped)
-    error = error_of(read_checkpoint, file)
-    assert not (tmp_path / "ran").exists()
-    assert f"checkpoint {file}: refused, since reading it could run code: " in error
-    assert "mkdir" in error
-
-
-def test_code_in_a_plain_pickle_does_not_run(tmp_path):
-    file = tmp_path / "weights.pkl"
-    for protocol in (0, 2, 4):
-        file.write_bytes(pickle.dumps(Exploit(tmp_path / "ran"), protocol))
-        error_of(read_checkpoint, file)
-        assert not (tmp_path / "ran").exists()
+def test_another_number_of_input_channels_is_refused_or_fitted(save):
+    source = network(0)
+    file = save(source.state_dict())
+    net = network(1, in_channels=4)
+    error = error_of(load_pretrained_backbone, net, file)
+    assert "its stem takes 3 input channels, the model's 4; set in_channels=3, or " in error
+    image = torch.randn(1, 1, 32, 32)
+    expected = source.downsample_layers[0][0](image.expand(-1, 3, -1, -1))
+    for stem in ("average", "repeat"):
+        load_pretrained_backbone(net, file, stem=stem)
+        assert_loaded(net, source, but=("downsample_layers.0.0.weight",))
+    load_pretrained_backbone(net, file, stem="average")
+    found = net.downsample_layers[0][0](image.expand(-1, 4, -1, -1))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+    load_pretrained_backbone(net, file, stem="repeat")
+    old, new = source.downsample_layers[0][0].weight, net.downsample_layers[0][0].weight
+    torch.testing.assert_close(new, old[:, [0, 1, 2, 0]] * 0.75)
+    with pytest.raises(CheckpointError, match="one of average, repeat, found 'guess'"):
+        load_pretrained_backbone(net, file, stem="guess")
 
 
-def test_unknown_class_is_named(save):
-    assert f"it refers to {Runner.__module__}.Runner;" in error_of(
-        read_checkpoint, save({"meta": Runner})
-    )
+class Detector(nn.Module):
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.backbone = network(seed)
+        self.head = nn.Linear(2, 2)
 
 
-class Response(BytesIO):
-    def info(self) -> Message:
-        return Message()
+def mmpretrains(weights: dict) -> dict:
+    def renamed(key: str) -> str:
+        return key.replace("dwconv", "depthwise_conv").replace("pwconv", "pointwise_conv")
+
+    return {renamed(key): value for key, value in weights.items()}
 
 
-@pytest.fixture
-def served(tmp_path, monkeypatch):
-    """What the address gives: bytes, or an error to raise. Counts the downloads."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    state = {"count": 0}
-
-    def urlopen(request):
-        state["count"] += 1
-        assert request.full_url == ADDRESS
-        if isinstance(state["answer"], Exception):
-            raise state["answer"]
-        return Response(state["answer"])
-
-    monkeypatch.setattr("torch.hub.urlopen", urlopen)
-    return state
+def test_whole_models_load_with_the_backbone_in_another_layout(save, log):
+    source, model = Detector(0), Detector(1)
+    file = save({"state_dict": mmpretrains(source.state_dict())})
+    report = load_checkpoint(model, file)
+    assert (report.format, report.dropped, report.afresh) == ("mmpretrain", {}, ())
+    assert_loaded(model, source)
+    assert log == [f"Detector: {report}"]
+    other = Detector(2)
+    other.load_state_dict(mmpretrains(source.state_dict()))  # torch's own takes it as well
+    assert_loaded(other, source)
 
 
-def cached(tmp_path) -> list[str]:
-    folder = tmp_path / "cache" / "hub" / "checkpoints"
-    return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
+def test_a_whole_model_is_loaded_strictly_unless_told(save):
+    source, model = Detector(0), Detector(1)
+    weights = source.state_dict()
+    del weights["head.bias"]
+    assert "1 missing from it (head.bias)" in error_of(load_checkpoint, model, save(weights))
+    report = load_checkpoint(model, save(weights), strict=False)
+    assert report.afresh == ("head.bias",)
+    foreign = {"layer1.conv1.weight": torch.ones(1)}
+    error = error_of(lambda: load_checkpoint(model, save(foreign), strict=False))
+    assert "none of its keys is Detector's" in error
 
 
-def test_address_is_downloaded_once(served, tmp_path):
-    buffer = BytesIO()
-    torch.save({"a": torch.arange(3)}, buffer)
-    served["answer"] = buffer.getvalue()
-    for _ in range(2):
-        torch.testing.assert_close(read_checkpoint(ADDRESS)["a"], torch.arange(3))
-    assert served["count"] == 1
-    assert cached(tmp_path) == ["tiny.pth"]
-
-
-def test_interrupted_download_leaves_no_file(served, tmp_path):
-    buffer = BytesIO()
-    torch.save({"a": torch.arange(3000)}, buffer)
-    served["answer"] = buffer.getvalue()[:5000]
-    error = error_of(read_checkpoint, ADDRESS)
-    assert error.startswith(f"checkpoint {ADDRESS}: damaged or cut off")
-    assert cached(tmp_path) == []
-    served["answer"] = buffer.getvalue()
-    torch.testing.assert_close(read_checkpoint(ADDRESS)["a"], torch.arange(3000))
-
-
-def test_without_network_the_error_says_where_to_put_the_file(served, tmp_path):
-    served["answer"] = URLError("Name or service not known")
-    place = tmp_path / "cache" / "hub" / "checkpoints" / "tiny.pth"
-    assert error_of(read_checkpoint, ADDRESS) == (
-        f"checkpoint {ADDRESS}: cannot be downloaded (<urlopen error Name or service not known>); "
-        f"download it elsewhere and put it at {place}"
-    )
-    torch.save(OrderedDict(a=torch.ones(1)), place)
-    torch.testing.assert_close(read_checkpoint(ADDRESS)["a"], torch.ones(1))
+def test_a_backbone_alone_loads_like_a_model(save):
+    source, net = network(0), network(1)
+    load_checkpoint(net, save(mmpretrains(source.state_dict())))
+    assert_loaded(net, source)

@@ -7,7 +7,8 @@ import torch
 
 from mmconvnext import ConvNeXt
 from mmconvnext.backbones.archs import ARCHS
-from mmconvnext.checkpoints.loading import CheckpointError, read_checkpoint
+from mmconvnext.checkpoints.loading import load_pretrained_backbone
+from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint
 from mmconvnext.checkpoints.zoo import WEIGHTS
 
 BASE = "https://dl.fbaipublicfiles.com/convnext/"
@@ -64,6 +65,12 @@ def test_a_name_is_read_from_the_cache(cache) -> None:
     assert read_checkpoint("convnext_tiny_1k_224")["model"]["a"] == 1
 
 
+@pytest.mark.parametrize("name", ["convnext_tiny_22k", "convnext_large_22k_1k"])
+def test_the_usual_size_may_be_left_out(cache, name) -> None:
+    torch.save({"model": {"a": torch.ones(1)}}, cache / f"{name}_224.pth")
+    assert read_checkpoint(name)["model"]["a"] == 1
+
+
 def test_a_backbone_starts_from_a_name(cache) -> None:
     arch = dict(depths=[1, 1, 1, 1], channels=[4, 8, 16, 32])
     saved = ConvNeXt(arch)
@@ -74,6 +81,9 @@ def test_a_backbone_starts_from_a_name(cache) -> None:
     loaded.init_weights()
     for key, value in saved.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], value), key
+    report = load_pretrained_backbone(loaded, "dinov3_convnext_small")
+    assert "; their licence: DINOv3 License" in str(report)
+    assert "licence" not in str(load_pretrained_backbone(loaded, str(file)))
 
 
 def test_a_file_of_that_name_comes_first(tmp_path, monkeypatch) -> None:

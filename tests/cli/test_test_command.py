@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
 from mmconvnext.cli.main import main
 
@@ -90,3 +91,24 @@ def test_a_failing_run_leaves_an_earlier_out_file_alone(
     )
     assert out.read_bytes() == b"earlier"
     assert not list(tmp_path.glob(".*unfinished*"))
+
+
+def test_a_detector_on_mmpretrains_backbone_tests_alike(trained, shapes, tmp_path, capsys):
+    config, checkpoint = trained("detection")
+    content = torch.load(checkpoint, weights_only=False)
+    content["state_dict"] = {
+        key.replace("dwconv", "depthwise_conv").replace("pwconv", "pointwise_conv"): value
+        for key, value in content["state_dict"].items()
+    }
+    theirs = tmp_path / "zoo.pth"
+    torch.save(content, theirs)
+    where = ["--data-root", str(shapes["detection"]), "--work-dir", str(tmp_path / "w")]
+    tables = []
+    for file in (checkpoint, theirs):
+        capsys.readouterr()
+        assert main(["test", str(config), str(file), *where]) == 0
+        tables.append(capsys.readouterr().out.rpartition("metric")[2])
+    assert tables[0] == tables[1] and "coco/bbox_mAP_50" in tables[0]
+    # From such a file training starts as well, heads and all.
+    options = ["--cfg-options", f"load_from={theirs}"]
+    assert main(["train", str(config), "--max-iters", "1", *where, *options]) == 0

@@ -1,0 +1,80 @@
+"""Comparing a checkpoint's keys with a model's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from mmconvnext.checkpoints.reading import CheckpointError
+
+SHOWN = 3  # names in a message; the rest is counted
+
+
+@dataclass(frozen=True)
+class KeyReport:
+    """How the keys of a checkpoint compare with a model's."""
+
+    total: int  # keys of the model
+    matched: tuple[str, ...]
+    missing: tuple[str, ...]  # in the model only
+    unknown: tuple[str, ...]  # in the checkpoint only
+    reshaped: tuple[str, ...]  # of another shape; "key (found) instead of (expected)"
+
+    def check(self, source: str, model: str) -> None:
+        """Raise :class:`CheckpointError` unless all keys match."""
+        if not self.matched and not self.reshaped:
+            raise CheckpointError(
+                f"{source}: none of its keys is {model}'s: expected {self.total} such as "
+                f"{shown(self.missing)}, found {shown(self.unknown) or 'no tensors'}"
+            )
+        wrong = [
+            f"{len(keys)} {what} ({shown(keys)})"
+            for what, keys in (
+                ("missing from it", self.missing),
+                ("unknown to the model", self.unknown),
+                ("of another shape", self.reshaped),
+            )
+            if keys
+        ]
+        if wrong:
+            raise CheckpointError(
+                f"{source} is of another architecture than {model}: of {self.total} keys "
+                + ", ".join(wrong)
+            )
+
+
+def compare_keys(model: Mapping[str, Tensor], checkpoint: Mapping[str, Tensor]) -> KeyReport:
+    """Compare two state dicts by key and shape; BatchNorm's step counts may be missing."""
+    common = [key for key in model if key in checkpoint]
+    fitting = {key for key in common if model[key].shape == checkpoint[key].shape}
+    return KeyReport(
+        total=len(model),
+        matched=tuple(key for key in common if key in fitting),
+        missing=tuple(
+            k for k in model if k not in checkpoint and not k.endswith("num_batches_tracked")
+        ),
+        unknown=tuple(key for key in checkpoint if key not in model),
+        reshaped=tuple(
+            f"{key} {tuple(checkpoint[key].shape)} instead of {tuple(model[key].shape)}"
+            for key in common
+            if key not in fitting
+        ),
+    )
+
+
+def check_against_model(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Check that the weights are exactly the model's, by key and shape; ``source`` names the file
+    in the error.
+
+    Raises:
+        CheckpointError: they are not: which keys, how many.
+    """
+    compare_keys(model.state_dict(), weights).check(f"checkpoint {source}", type(model).__name__)
+
+
+def shown(keys: list[str] | tuple[str, ...]) -> str:
+    """The first keys, and whether there are more."""
+    more = ", …" if len(keys) > SHOWN else ""
+    return ", ".join(keys[:SHOWN]) + more
