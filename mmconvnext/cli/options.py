@@ -68,7 +68,17 @@ def add_shared_options(parser: OneLineParser) -> None:
     parser.add_argument(
         "--launcher", choices=LAUNCHERS, default="none", help="how several processes were started"
     )
+    add_trust_option(parser)
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_trust_option(parser: OneLineParser) -> None:
+    """Add what every command has that reads a checkpoint."""
+    parser.add_argument(
+        "--trust-checkpoint",
+        action="store_true",
+        help="read checkpoints even if they have code in them, which then runs with your rights",
+    )
 
 
 def natural(text: str) -> int:

@@ -50,6 +50,13 @@ def test(args: argparse.Namespace) -> None:
     Raises:
         UsageError, DataError, CheckpointError: bad input; nothing was written.
     """
+    from mmconvnext.checkpoints.trust import trusting
+
+    with trusting(args.trust_checkpoint):
+        _test(args)
+
+
+def _test(args: argparse.Namespace) -> None:
     from mmconvnext.cli import device, overrides, preflight, running, tta
     from mmconvnext.cli.configs import load_config
 

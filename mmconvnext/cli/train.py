@@ -49,6 +49,13 @@ def train(args: argparse.Namespace) -> None:
     Raises:
         UsageError, DataError, CheckpointError: bad input; nothing was written.
     """
+    from mmconvnext.checkpoints.trust import trusting
+
+    with trusting(args.trust_checkpoint):
+        _train(args)
+
+
+def _train(args: argparse.Namespace) -> None:
     from mmconvnext.cli import device, overrides, preflight, running
     from mmconvnext.cli.configs import load_config
     from mmconvnext.cli.schedule import set_max_iters
