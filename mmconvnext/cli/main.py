@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("mmconvnext.cli.train", "train a detector or segmentor"),
     "test": ("mmconvnext.cli.test", "evaluate a checkpoint"),
     "analyze": ("mmconvnext.cli.analyze", "count parameters and operations"),
+    "convert-checkpoint": ("mmconvnext.cli.convert_checkpoint", "weights from and to other names"),
     "recipes": ("mmconvnext.cli.recipes", "list the recipes and their figures"),
     "prepare-data": ("mmconvnext.cli.prepare_data", "check COCO or ADE20K, get what is missing"),
     "demo": ("mmconvnext.cli.demo", "train and test on made-up pictures"),
