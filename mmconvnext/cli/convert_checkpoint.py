@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
+from mmconvnext.cli.options import add_trust_option
 from mmconvnext.version import __version__
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def parser() -> OneLineParser:
         "--prefix", help="where in SRC the ConvNeXt is, if several are (e.g. teacher.backbone)"
     )
     options.add_argument("--force", action="store_true", help="replace DST if it exists")
+    add_trust_option(options)
     options.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return options
 
@@ -82,10 +84,12 @@ def convert_checkpoint(args: argparse.Namespace) -> None:
     from mmconvnext.checkpoints.converting import convert, find_networks
     from mmconvnext.checkpoints.loading import find_weights
     from mmconvnext.checkpoints.reading import read_checkpoint
+    from mmconvnext.checkpoints.trust import trusting
     from mmconvnext.checkpoints.writing import read_meta, write_checkpoint
 
     source = f"checkpoint {args.src}"
-    content = read_checkpoint(args.src)
+    with trusting(args.trust_checkpoint):
+        content = read_checkpoint(args.src)
     with _errors_name_the_options():
         weights = find_weights(content, ema=args.ema, source=source)
         networks = find_networks(weights, args.prefix, source)

@@ -10,6 +10,7 @@ import torch
 from exploits import CODE, PLACES, WRITERS, Exploit, assert_refusal
 from safetensors.torch import save_file
 
+from mmconvnext import ConvNeXt
 from mmconvnext.checkpoints import trust
 from mmconvnext.cli.main import main
 
@@ -102,3 +103,15 @@ def test_safetensors_can_be_trained_from_and_tested(command, trained, tmp_path, 
     assert "mIoU" in capsys.readouterr().out
     assert command("train", "--resume", str(file)) == 2
     assert "has no optimizer state" in capsys.readouterr().err
+
+
+def test_converting_refuses_and_trusts_alike(ran, tmp_path, capsys) -> None:
+    net = ConvNeXt(dict(depths=[1, 1, 1, 1], channels=[4, 8, 12, 16]))
+    file, target = tmp_path / "evil.pth", tmp_path / "native.safetensors"
+    torch.save({"state_dict": net.state_dict(), "meta": {"epoch": Exploit(ran)}}, file)
+    assert main(["convert-checkpoint", str(file), str(target)]) == 2
+    assert_refusal(capsys.readouterr().err.strip(), file)
+    assert not ran.exists() and not target.exists()
+    assert main(["convert-checkpoint", str(file), str(target), "--trust-checkpoint"]) == 0
+    assert ran.exists() and target.exists()
+    assert f"checkpoint {file} is trusted" in capsys.readouterr().err
