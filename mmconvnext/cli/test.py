@@ -121,7 +121,7 @@ def _dump_predictions(runner: Any, path: Path, scope: str | None) -> None:
     from mmconvnext.evaluation.dump import DumpClassMaps
 
     # mmdet's own encodes masks, which are far too large raw.
-    kind: Any = "DumpDetResults" if scope == "mmdet" else DumpClassMaps
+    kind: Any = "mmdet.DumpDetResults" if scope == "mmdet" else DumpClassMaps
     metric = METRICS.build({"type": kind, "out_file_path": str(path)})
     runner.test_evaluator.metrics.append(metric)
 
