@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from mmconvnext.backbones import ConvNeXt
 from mmconvnext.checkpoints.formats import FORMATS, Format, from_native
+from mmconvnext.checkpoints.reading import CheckpointError
 from mmconvnext.cli.main import main
 
 DEPTHS, CHANNELS = [1, 2, 3, 1], [4, 8, 12, 16]
@@ -95,3 +97,11 @@ def line(capsys: pytest.CaptureFixture[str]) -> str:
     assert not out
     assert err.count("\n") == 1
     return err
+
+
+def error_of(function: Callable[..., object], *args: object) -> str:
+    """The message, on one line, of the CheckpointError that a call raises."""
+    with pytest.raises(CheckpointError) as error:
+        function(*args)
+    assert "\n" not in str(error.value)
+    return str(error.value)

@@ -7,5 +7,5 @@ model = dict(
     decode_head=dict(in_channels=_base_.stage_channels.large),
     auxiliary_head=dict(in_channels=_base_.stage_channels.large[2]),
 )
-# L and XL were trained in single precision.
+# In single precision, too.
 optim_wrapper = dict(type="OptimWrapper")

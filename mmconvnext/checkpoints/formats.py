@@ -72,8 +72,8 @@ def recognise(keys: Collection[str], prefix: str | None = None) -> tuple[Format,
         ValueError: several networks are among the keys.
     """
     for known in FORMATS:
-        ends = [k for k in keys if k == known.first_kernel or k.endswith(f".{known.first_kernel}")]
-        found = [key.removesuffix(known.first_kernel) for key in ends]
+        mark = known.first_kernel
+        found = [k.removesuffix(mark) for k in keys if k == mark or k.endswith(f".{mark}")]
         if prefix is not None:
             found = [start for start in found if start == prefix]
         students = [start for start in found if "student." in start]

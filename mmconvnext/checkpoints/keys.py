@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmconvnext.checkpoints.reading import CheckpointError
 
@@ -62,16 +62,6 @@ def compare_keys(model: Mapping[str, Tensor], checkpoint: Mapping[str, Tensor]) 
             if key not in fitting
         ),
     )
-
-
-def check_against_model(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Check that the weights are exactly the model's, by key and shape; ``source`` names the file
-    in the error.
-
-    Raises:
-        CheckpointError: they are not: which keys, how many.
-    """
-    compare_keys(model.state_dict(), weights).check(f"checkpoint {source}", type(model).__name__)
 
 
 def shown(keys: list[str] | tuple[str, ...]) -> str:

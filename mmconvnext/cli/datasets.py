@@ -119,20 +119,22 @@ def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None
             _check_ground_truth(f"{evaluator}: annotation file", path, datasets)
 
 
+def innermost(node: Any) -> Iterator[Any]:
+    """The dicts of the data sets that a loader's ``dataset`` wraps, however many wrappers deep."""
+    if "dataset" in node:
+        yield from innermost(node["dataset"])
+    elif "datasets" in node:
+        for part in node["datasets"]:
+            yield from innermost(part)
+    else:
+        yield node
+
+
 def _datasets(cfg: Config, loader: str) -> Iterator[DataSet]:
     """The data sets in ``cfg[loader]`` that read files, inside however many wrappers."""
     scope = cfg.get("default_scope") or "mmengine"
 
-    def unwrapped(node: Any) -> Iterator[Any]:
-        if "dataset" in node:
-            yield from unwrapped(node["dataset"])
-        elif "datasets" in node:
-            for part in node["datasets"]:
-                yield from unwrapped(part)
-        else:
-            yield node
-
-    for node in unwrapped((cfg.get(loader) or {}).get("dataset") or {"datasets": ()}):
+    for node in innermost((cfg.get(loader) or {}).get("dataset") or {"datasets": ()}):
         kind = node.get("type")
         if isinstance(kind, str):
             with DATASETS.switch_scope_and_registry(node.get("_scope_") or scope) as registry:

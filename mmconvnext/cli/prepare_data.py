@@ -121,7 +121,7 @@ def _complete(args: argparse.Namespace, report: Report, bars: Bars) -> Report:
         print_table(report, bars.console)
         try:
             _get(args, names, report, bars)
-        except Exception:
+        except Exception:  # passed on; whoever reads the JSON still gets what was found
             if args.json:
                 print(as_json(report, args.task))
             raise

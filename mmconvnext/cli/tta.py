@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
 from mmengine.config import Config
 
+from mmconvnext.cli.datasets import innermost
 from mmconvnext.cli.errors import UsageError
 
 Step = dict[str, Any]
@@ -42,7 +43,7 @@ def use_tta(cfg: Config) -> str:
     if model["type"] in _MODELS.values():
         _check_metrics(cfg.test_evaluator)
     counts = set()
-    for dataset in _datasets(cfg.test_dataloader["dataset"]):
+    for dataset in innermost(cfg.test_dataloader["dataset"]):
         given = copy.deepcopy(cfg.get("tta_pipeline"))
         dataset["pipeline"] = given or _derived(dataset.get("pipeline") or (), scope, place)
         counts.add(_count_views(dataset["pipeline"], place))
@@ -75,17 +76,6 @@ def _check_metrics(evaluator: Any) -> None:
                 "--tta merges boxes and masks of instances (mmdet) and averages classes of pixels "
                 f"(mmseg), not what {_kind(metric)} measures; that needs a tta_model of its own"
             )
-
-
-def _datasets(node: Any) -> Iterator[Any]:
-    """The data sets that have the pipelines, inside however many wrappers."""
-    if "dataset" in node:
-        yield from _datasets(node["dataset"])
-    elif "datasets" in node:
-        for part in node["datasets"]:
-            yield from _datasets(part)
-    else:
-        yield node
 
 
 def _derived(pipeline: Sequence[Mapping[str, Any]], scope: str | None, place: str) -> list[Step]:

@@ -17,26 +17,11 @@ from urllib.error import URLError
 import pytest
 import torch
 from mmengine.runner import Runner
+from sample_checkpoints import error_of
 
-from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint
+from mmconvnext.checkpoints.reading import read_checkpoint
 
 ADDRESS = "https://example.invalid/weights/tiny.pth"
-
-
-@pytest.fixture
-def save(tmp_path):
-    def write(content, name="weights.pth", **kwargs) -> str:
-        torch.save(content, tmp_path / name, **kwargs)
-        return str(tmp_path / name)
-
-    return write
-
-
-def error_of(function, *args) -> str:
-    with pytest.raises(CheckpointError) as error:
-        function(*args)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def test_missing_file_is_named(tmp_path):

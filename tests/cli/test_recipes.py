@@ -41,7 +41,7 @@ def test_model_zoo_page_is_what_the_command_writes(capsys) -> None:
     assert capsys.readouterr().out == (ROOT / "docs" / "model_zoo.md").read_text()
 
 
-def test_links_of_the_page_lead_to_configs(capsys) -> None:
+def test_links_of_the_page_lead_to_configs() -> None:
     page = (ROOT / "docs" / "model_zoo.md").read_text()
     for recipe in load_recipes():
         assert f"](../configs/{recipe.config}) |" in page
