@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mmengine.registry import DefaultScope
 
 from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
 
 MAKERS = {"detection": make_coco_shapes, "segmentation": make_ade_shapes}
 CONFIGS = Path(__file__).parent / "cli" / "configs"
+
+
+@pytest.fixture(autouse=True)
+def scope_of_its_own() -> Iterator[None]:
+    """mmengine names a run by its config and the second it starts in. A run of the same name in an
+    earlier test would lend this one its scope, with another package's registries."""
+    yield
+    DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(params=list(MAKERS))
