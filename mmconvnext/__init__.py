@@ -4,17 +4,17 @@ Importing makes the environment fit (each part does nothing where nothing is mis
 registries.
 """
 
-from mmconvnext.checkpoints.reading import read_content
 from mmconvnext.checkpoints.trust import read_by_others
-from mmconvnext.compat import mm_packages, mmcv_ops, safe_loading, torch_load
+from mmconvnext.checkpoints.whole_model import load_checkpoint, load_state_dict, read_for_mmengine
+from mmconvnext.compat import any_layout, mm_packages, mmcv_ops, safe_loading, torch_load
 
 mmcv_ops.install()
 torch_load.install()
-safe_loading.install(read_content, read_by_others)
+safe_loading.install(read_for_mmengine, read_by_others)
+any_layout.install(load_state_dict)
 mm_packages.install()
 
 from mmconvnext.backbones import ConvNeXt  # noqa: E402  (the environment has to fit first)
-from mmconvnext.checkpoints.loading import load_checkpoint  # noqa: E402
 from mmconvnext.optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from mmconvnext.version import __version__  # noqa: E402
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule, PretrainedInit
+from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -235,24 +235,26 @@ class ConvNeXt(BaseModule):
         Raises:
             ValueError: ``init_cfg`` names no file, or the file does not fit this network.
         """
+        from mmconvnext.checkpoints.loading import (
+            is_pretrained,
+            load_pretrained_backbone,
+            pretrained_options,
+        )
+
         init_cfg = self.init_cfg
-        cfgs = [init_cfg] if isinstance(init_cfg, dict) else list(init_cfg)
-        pretrained = [cfg for cfg in cfgs if cfg["type"] in ("Pretrained", PretrainedInit)]
-        if self._is_init or not pretrained:
+        files = pretrained_options(init_cfg)
+        if self._is_init or not files:
             super().init_weights()
             return
-        from mmconvnext.checkpoints.loading import load_pretrained_backbone
-
         try:
-            self.init_cfg = [cfg for cfg in cfgs if cfg not in pretrained]
+            cfgs = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+            self.init_cfg = [cfg for cfg in cfgs if not is_pretrained(cfg)]
             super().init_weights()
         finally:
             self.init_cfg = init_cfg
         self._is_init = False  # until the file is in: a failure must not pass for weights
-        for cfg in pretrained:
-            require("checkpoint" in cfg, "init_cfg", "the key checkpoint", cfg)
-            options = {key: cfg[key] for key in ("prefix", "ema", "stem") if key in cfg}
-            load_pretrained_backbone(self, cfg["checkpoint"], **options)
+        for options in files:
+            load_pretrained_backbone(self, **options)
         self._is_init = True
 
     def _load_from_state_dict(

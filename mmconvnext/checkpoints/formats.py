@@ -124,7 +124,7 @@ def from_native(weights: Mapping[str, Tensor], known: Format) -> dict[str, Tenso
 
 def translate(
     weights: dict[str, Tensor], prefix: str, expected: Mapping[str, Tensor]
-) -> str | None:
+) -> Converted | None:
     """Bring a network's weights, in place, under our names and into the shapes of its model.
 
     Args:
@@ -133,7 +133,8 @@ def translate(
         expected: the network's own weights.
 
     Returns:
-        The layout that they had; None if there are none.
+        What was found and left out; None if there are none. What is no part of the backbone stays
+        where it is, unlike its classifier.
     """
     known = recognise(weights, prefix)
     if known is None:
@@ -149,7 +150,7 @@ def translate(
         del weights[key]
     for name, value in converted.weights.items():
         weights[prefix + name] = in_shape_of(value, expected.get(name))
-    return known[0].name
+    return converted
 
 
 def in_shape_of(value: Tensor, expected: Tensor | None) -> Tensor:

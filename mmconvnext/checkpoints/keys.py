@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mmconvnext.checkpoints.reading import CheckpointError
 
+BATCH_COUNT = "num_batches_tracked"  # BatchNorm's; older files have none
 SHOWN = 3  # names in a message; the rest is counted
 
 
@@ -21,6 +22,17 @@ class KeyReport:
     missing: tuple[str, ...]  # in the model only
     unknown: tuple[str, ...]  # in the checkpoint only
     reshaped: tuple[str, ...]  # of another shape; "key (found) instead of (expected)"
+
+    def of(self, part: str) -> KeyReport:
+        """Of the keys that begin with ``part`` alone; all of them if the model has none such."""
+
+        def chosen(keys: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(key for key in keys if key.startswith(part))
+
+        matched, missing = chosen(self.matched), chosen(self.missing)
+        unknown, reshaped = chosen(self.unknown), chosen(self.reshaped)
+        total = len(matched) + len(missing) + len(reshaped)
+        return KeyReport(total, matched, missing, unknown, reshaped) if total else self
 
     def check(self, source: str, model: str) -> None:
         """Raise :class:`CheckpointError` unless all keys match."""
@@ -52,9 +64,7 @@ def compare_keys(model: Mapping[str, Tensor], checkpoint: Mapping[str, Tensor]) 
     return KeyReport(
         total=len(model),
         matched=tuple(key for key in common if key in fitting),
-        missing=tuple(
-            k for k in model if k not in checkpoint and not k.endswith("num_batches_tracked")
-        ),
+        missing=tuple(k for k in model if k not in checkpoint and not k.endswith(BATCH_COUNT)),
         unknown=tuple(key for key in checkpoint if key not in model),
         reshaped=tuple(
             f"{key} {tuple(checkpoint[key].shape)} instead of {tuple(model[key].shape)}"

@@ -1,18 +1,20 @@
-"""Loading weights of any known layout into a backbone or a whole model, with a report."""
+"""Loading weights of any known layout into a backbone, with a report."""
 
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
+from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
 from mmconvnext.checkpoints.fitting import check_network, fit_stem
-from mmconvnext.checkpoints.formats import Converted, recognise, to_native, translate
+from mmconvnext.checkpoints.formats import Converted, recognise, to_native
 from mmconvnext.checkpoints.keys import compare_keys, shown
 from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint
 from mmconvnext.checkpoints.zoo import WEIGHTS, find_weights_name
@@ -21,6 +23,7 @@ OUTPUT_NORM = re.compile(r"(.*\.)?norm\d\.(weight|bias)")
 _PLACES = ("state_dict", "model")  # mmengine's and most others', the authors'
 _EMA_PLACES = ("model_ema", "state_dict_ema")
 MMENGINE_EMA = "ema_state_dict"
+_OPTIONS = ("checkpoint", "prefix", "ema", "stem")
 
 
 @dataclass(frozen=True)
@@ -85,51 +88,30 @@ def load_pretrained_backbone(
     Raises:
         CheckpointError: unreadable, or of another network: what is expected and found.
     """
-    source = f"checkpoint {checkpoint}"
-    weights = find_weights(read_checkpoint(checkpoint), ema=ema, source=source)
-    converted = convert_backbone(weights, prefix, source)
-    expected = module.state_dict()
-    found = fit_stem(converted.weights, expected, stem, source)
-    check_network(found, expected, source, type(module).__name__)
-    report = _load(module, converted, found, checkpoint)
+    report = _load(module, *_fitting(module, checkpoint, prefix, ema, stem), checkpoint)
     MMLogger.get_current_instance().info(f"{type(module).__name__}: {report}")
     return report
 
 
-def load_checkpoint(
-    model: nn.Module, checkpoint: str, *, ema: bool = False, strict: bool = True
-) -> LoadReport:
-    """Load a whole model's weights, its ConvNeXts in whatever layout the file has them.
-
-    Args:
-        model: a detector, a segmentor, or a backbone alone.
-        checkpoint: as :func:`read_checkpoint` takes it.
-        ema: take the averaged weights beside the trained ones.
-        strict: nothing may be missing or left over.
+def pretrained_options(init_cfg: Any) -> list[dict[str, Any]]:
+    """The arguments of :func:`load_pretrained_backbone`, by name, for each file in ``init_cfg``.
 
     Raises:
-        CheckpointError: unreadable, or (always) not a single key or one of another shape, or
-            (``strict``) keys missing or left over: which, how many.
+        ValueError: the file is lacking.
     """
-    if _is_convnext(model):
-        return load_pretrained_backbone(model, checkpoint, ema=ema)
-    source = f"checkpoint {checkpoint}"
-    weights = find_weights(read_checkpoint(checkpoint), ema=ema, source=source)
-    formats = fit_to_model(weights, model)
-    report = compare_keys(model.state_dict(), weights)
-    if strict or not report.matched or report.reshaped:
-        report.check(source, type(model).__name__)
-    model.load_state_dict({key: weights[key] for key in report.matched}, strict=False)
-    done = LoadReport(
-        checkpoint,
-        ", ".join(dict.fromkeys(formats)) or "no ConvNeXt",
-        report.matched,
-        sum(weights[key].numel() for key in report.matched),
-        {"not in the model": report.unknown} if report.unknown else {},
-        report.missing,
-    )
-    MMLogger.get_current_instance().info(f"{type(model).__name__}: {done}")
-    return done
+    cfgs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+    found = []
+    for cfg in cfgs:
+        if is_pretrained(cfg):
+            if "checkpoint" not in cfg:
+                raise ValueError(f"init_cfg: expected the key checkpoint, found {dict(cfg)}")
+            found.append({key: cfg[key] for key in _OPTIONS if key in cfg})
+    return found
+
+
+def is_pretrained(cfg: Mapping[str, Any]) -> bool:
+    """Whether an entry of ``init_cfg`` names a file."""
+    return cfg["type"] in ("Pretrained", PretrainedInit)
 
 
 def find_weights(
@@ -154,7 +136,13 @@ def find_weights(
             f"{shown(list(checkpoint))}; take the trained ones, without ema"
         )
     found = checkpoint if inner is None else inner
-    return {_unwrapped(key): value for key, value in found.items() if torch.is_tensor(value)}
+    weights = OrderedDict((_unwrapped(k), v) for k, v in found.items() if torch.is_tensor(v))
+    # The versions of layers, by which some of them read older files.
+    versions = getattr(found, "_metadata", {})
+    vars(weights)["_metadata"] = {
+        _unwrapped(f"{k}.").removesuffix("."): versions[k] for k in versions
+    }
+    return weights
 
 
 def convert_backbone(weights: Mapping[str, Tensor], prefix: str | None, source: str) -> Converted:
@@ -178,18 +166,29 @@ def convert_backbone(weights: Mapping[str, Tensor], prefix: str | None, source: 
     return to_native(weights, *known)
 
 
-def fit_to_model(weights: dict[str, Tensor], model: nn.Module) -> list[str]:
-    """Bring the weights of the model's ConvNeXts, in place, under our names and into its shapes.
+def check_pretrained_backbone(
+    module: nn.Module,
+    checkpoint: str,
+    prefix: str | None = None,
+    *,
+    ema: bool = False,
+    stem: str | None = None,
+) -> None:
+    """Raise what :func:`load_pretrained_backbone` would; ``module`` may be on the meta device."""
+    _fitting(module, checkpoint, prefix, ema, stem)
 
-    Returns:
-        The layouts that they had.
-    """
-    formats = []
-    for path, module in model.named_modules():
-        if _is_convnext(module):
-            known = translate(weights, f"{path}." if path else "", module.state_dict())
-            formats += [known] if known else []
-    return formats
+
+def _fitting(
+    module: nn.Module, checkpoint: str, prefix: str | None, ema: bool, stem: str | None
+) -> tuple[Converted, dict[str, Tensor]]:
+    """What the file has, and its weights in the shapes of ``module``."""
+    source = f"checkpoint {checkpoint}"
+    weights = find_weights(read_checkpoint(checkpoint), ema=ema, source=source)
+    converted = convert_backbone(weights, prefix, source)
+    expected = module.state_dict()
+    found = fit_stem(converted.weights, expected, stem, source)
+    check_network(found, expected, source, type(module).__name__)
+    return converted, found
 
 
 def _load(
@@ -207,11 +206,6 @@ def _load(
         dropped | (unused if report.unknown else {}),
         report.missing,
     )
-
-
-def _is_convnext(module: nn.Module) -> bool:
-    """By its layout, since this part of the package does not know the network."""
-    return {"downsample_layers", "stages"} <= module._modules.keys()
 
 
 def _unwrapped(key: str) -> str:

@@ -68,6 +68,11 @@ def add_shared_options(parser: OneLineParser) -> None:
     parser.add_argument(
         "--launcher", choices=LAUNCHERS, default="none", help="how several processes were started"
     )
+    parser.add_argument(
+        "--ema",
+        action="store_true",
+        help="take the averaged weights of the checkpoint (model_ema, state_dict_ema)",
+    )
     add_trust_option(parser)
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
 

@@ -14,17 +14,17 @@ from mmconvnext.cli.errors import UsageError
 from mmconvnext.cli.weights import check_initial_weights, check_weights
 
 
-def check_training(cfg: Config) -> None:
-    """Check a config that is to be trained.
+def check_training(cfg: Config, *, ema: bool = False) -> None:
+    """Check a config that is to be trained; ``ema``: from the averaged weights of its load_from.
 
     Raises:
         UsageError, DataError, CheckpointError: what is missing or disagrees.
     """
     with _without_warnings():
-        _check_training(cfg)
+        _check_training(cfg, ema)
 
 
-def _check_training(cfg: Config) -> None:
+def _check_training(cfg: Config, ema: bool) -> None:
     _check_parts(cfg, "train", ("model", "train_dataloader", "train_cfg", "optim_wrapper"))
     check_loader(cfg, "train_dataloader")
     if cfg.get("val_cfg") is not None and cfg.get("val_dataloader") is not None:
@@ -33,17 +33,17 @@ def _check_training(cfg: Config) -> None:
     if cfg.get("resume") and not resumed:
         resumed = find_latest_checkpoint(cfg.work_dir)
     if resumed:
-        check_weights(cfg, resumed, whole=bool(cfg.get("resume")))
-    check_initial_weights(cfg.model)
+        check_weights(cfg, resumed, whole=bool(cfg.get("resume")), ema=ema)
+    check_initial_weights(cfg)
 
 
-def check_testing(cfg: Config) -> None:
-    """Check a config that is to be tested with the weights in its ``load_from``; errors as in
-    check_training."""
+def check_testing(cfg: Config, *, ema: bool = False) -> None:
+    """Check a config that is to be tested with the weights in its ``load_from``, or with its
+    averaged ones (``ema``); errors as in check_training."""
     _check_parts(cfg, "test", ("model", "test_dataloader", "test_cfg", "test_evaluator"))
     with _without_warnings():
         check_loader(cfg, "test_dataloader", "test_evaluator")
-        check_weights(cfg, cfg.load_from, whole=True)
+        check_weights(cfg, cfg.load_from, whole=True, ema=ema)
 
 
 @contextmanager

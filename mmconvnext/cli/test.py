@@ -51,8 +51,9 @@ def test(args: argparse.Namespace) -> None:
         UsageError, DataError, CheckpointError: bad input; nothing was written.
     """
     from mmconvnext.checkpoints.trust import trusting
+    from mmconvnext.checkpoints.whole_model import averaged
 
-    with trusting(args.trust_checkpoint):
+    with trusting(args.trust_checkpoint), averaged(args.ema):
         _test(args)
 
 
@@ -68,7 +69,7 @@ def _test(args: argparse.Namespace) -> None:
     if args.show_dir is not None and not cfg.get("visualizer"):
         cfg.visualizer = {"type": _PAINTERS.get(cfg.get("default_scope"), "Visualizer")}
     changed = device.fit_to_device(cfg, place)
-    preflight.check_testing(cfg)
+    preflight.check_testing(cfg, ema=args.ema)
     views = tta.use_tta(cfg) if args.tta else ""
     running.tell(changed)
     running.tell(views)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmconvnext.cli.errors import OneLineParser, report_errors
+from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
 from mmconvnext.cli.options import add_shared_options, positive
 
 
@@ -50,8 +50,9 @@ def train(args: argparse.Namespace) -> None:
         UsageError, DataError, CheckpointError: bad input; nothing was written.
     """
     from mmconvnext.checkpoints.trust import trusting
+    from mmconvnext.checkpoints.whole_model import averaged
 
-    with trusting(args.trust_checkpoint):
+    with trusting(args.trust_checkpoint), averaged(args.ema):
         _train(args)
 
 
@@ -72,8 +73,10 @@ def _train(args: argparse.Namespace) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else args.resume
+    if args.ema and (cfg.get("resume") or not cfg.get("load_from")):
+        raise UsageError("--ema is for the weights to start from: set load_from, without --resume")
     changed = device.fit_to_device(cfg, place)
-    preflight.check_training(cfg)
+    preflight.check_training(cfg, ema=args.ema)
     running.tell(changed)
     with device.running_on(place, cfg):
         runner = running.build_runner(cfg)

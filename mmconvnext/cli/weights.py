@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mmengine.config import Config
-from torch import Tensor
 
-from mmconvnext.checkpoints.keys import compare_keys
-from mmconvnext.checkpoints.loading import find_weights, fit_to_model
+from mmconvnext.checkpoints.loading import (
+    check_pretrained_backbone,
+    find_weights,
+    pretrained_options,
+)
 from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint
+from mmconvnext.checkpoints.whole_model import is_convnext, load_weights
 from mmconvnext.cli.models import build_without_memory
 
 BACKBONE = "backbone."
 
 
-def check_weights(cfg: Config, path: str, *, whole: bool) -> None:
+def check_weights(cfg: Config, path: str, *, whole: bool, ema: bool = False) -> None:
     """Check that the file ``path`` is a checkpoint of ``cfg``'s model.
 
     Args:
@@ -25,6 +28,7 @@ def check_weights(cfg: Config, path: str, *, whole: bool) -> None:
         path: a file or an http(s) address; other addresses are left to mmengine.
         whole: every weight must be there (to test, to resume). Otherwise (``load_from``) it is
             enough that the backbone's are: heads are often new.
+        ema: the averaged weights are taken.
 
     Raises:
         CheckpointError: missing, unreadable, or of another architecture: which keys, how many.
@@ -37,24 +41,39 @@ def check_weights(cfg: Config, path: str, *, whole: bool) -> None:
             f"checkpoint {path} has no optimizer state, so it cannot be resumed; "
             f"start from its weights with --cfg-options load_from={path}"
         )
+    source = f"checkpoint {path}"
+    weights = find_weights(checkpoint, ema=ema, source=source)
     model = build_without_memory(cfg)
-    expected, found = model.state_dict(), find_weights(checkpoint)
-    fit_to_model(found, model)
-    if not whole and any(key.startswith(BACKBONE) for key in expected):
-        expected, found = _backbone(expected), _backbone(found)
-    report = compare_keys(expected, found)
+    fitted = load_weights(model, weights, source)
+    keys = fitted.keys
+    if not whole:
+        if any(is_convnext(module) for module in model.modules()):
+            return  # all but the norms of its outputs is there
+        keys = keys.of(BACKBONE)
     # A whole part that the model does not have (an auxiliary head, say) is nothing to stop for.
-    parts = {key.partition(".")[0] for key in expected}
-    unknown = tuple(key for key in report.unknown if key.partition(".")[0] in parts)
-    if report.matched:
-        report = dataclasses.replace(report, unknown=unknown)
-    report.check(f"checkpoint {path}", type(model).__name__)
+    parts = {key.partition(".")[0] for key in model.state_dict()}
+    unknown = tuple(key for key in keys.unknown if key.partition(".")[0] in parts)
+    dataclasses.replace(keys, unknown=unknown).check(source, type(model).__name__)
 
 
-def check_initial_weights(model: Any) -> None:
-    """Check that the files which the parts of a model's config start from can be read."""
-    for path in _pretrained(model):
-        if _is_readable(path):
+def check_initial_weights(cfg: Config) -> None:
+    """Check that the files from which the parts of ``cfg``'s model start can be read, and that
+    those of its ConvNeXts are of their network.
+
+    Raises:
+        CheckpointError: as :func:`check_weights`.
+    """
+    files = [path for path in _pretrained(cfg.model) if _is_readable(path)]
+    if not files:
+        return
+    of_convnexts = set()
+    for module in build_without_memory(cfg).modules():
+        if is_convnext(module):
+            for options in pretrained_options(module.init_cfg):
+                check_pretrained_backbone(module, **options)
+                of_convnexts.add(options["checkpoint"])
+    for path in files:
+        if path not in of_convnexts:
             read_checkpoint(path)
 
 
@@ -70,7 +89,3 @@ def _pretrained(node: Any) -> Iterator[str]:
     if isinstance(node, (list, tuple)):
         for item in node:
             yield from _pretrained(item)
-
-
-def _backbone(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: value for key, value in weights.items() if key.startswith(BACKBONE)}

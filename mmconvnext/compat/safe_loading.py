@@ -10,15 +10,14 @@ one place to change.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import wraps
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 import torch
+
+from mmconvnext.compat.when_imported import change_module
 
 MODULE = "mmengine.runner.checkpoint"
 Read = Callable[[str, Any], Any]
@@ -34,10 +33,11 @@ def install(read: Read, read_by_others: ReadByOthers) -> None:
             takes it and the address, for messages. For the schemes of mmengine's and of others
             that ``read`` does not know (``s3://`` …).
     """
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder(read, read_by_others))
-    if MODULE in sys.modules:
-        make_safe(sys.modules[MODULE], read, read_by_others)
+
+    def change(module: ModuleType) -> None:
+        make_safe(module, read, read_by_others)
+
+    change_module(MODULE, change)
 
 
 def make_safe(module: ModuleType, read: Read, read_by_others: ReadByOthers) -> None:
@@ -47,10 +47,7 @@ def make_safe(module: ModuleType, read: Read, read_by_others: ReadByOthers) -> N
 
     # mmengine's log names a loader by what its name has after load_from_.
     def load_from_local(filename: Any, map_location: Any = None) -> Any:
-        content = read(str(filename), map_location)
-        if str(filename).endswith(".safetensors"):  # what reads checkpoints expects these two
-            return {"state_dict": content, "meta": {}}
-        return content
+        return read(str(filename), map_location)
 
     def load_from_http(
         filename: str, map_location: Any = None, model_dir: Any = None, progress: bool = True
@@ -87,28 +84,3 @@ def _torch_load(file: Any, map_location: Any = None, weights_only: bool | None =
     """onedl-mmengine's ``_safe_torch_load`` without what it tries after a refusal, and without the
     whole of ``getattr`` in the allow-list."""
     return torch.load(file, map_location=map_location, weights_only=weights_only)
-
-
-class _Finder(MetaPathFinder):
-    """Makes mmengine's module safe as soon as it is imported, or imported again."""
-
-    def __init__(self, read: Read, read_by_others: ReadByOthers) -> None:
-        self.readers = read, read_by_others
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The spec of mmengine's module, None for every other."""
-        if fullname != MODULE:
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is None or spec.loader is None:
-            return None
-        run = spec.loader.exec_module
-
-        def run_and_make_safe(module: ModuleType) -> None:
-            run(module)
-            make_safe(module, *self.readers)
-
-        spec.loader.exec_module = run_and_make_safe  # type: ignore[method-assign]
-        return spec

@@ -14,7 +14,7 @@ from torch import nn
 
 from mmconvnext.backbones import ConvNeXt
 from mmconvnext.checkpoints.keys import compare_keys
-from mmconvnext.checkpoints.loading import load_checkpoint, load_pretrained_backbone
+from mmconvnext.checkpoints.loading import load_pretrained_backbone
 from mmconvnext.checkpoints.reading import CheckpointError
 
 TINY = {"depths": [1, 1, 4, 1], "channels": [4, 4, 4, 8]}
@@ -255,47 +255,3 @@ def test_another_number_of_input_channels_is_refused_or_fitted(save):
     torch.testing.assert_close(new, old[:, [0, 1, 2, 0]] * 0.75)
     with pytest.raises(CheckpointError, match="one of average, repeat, found 'guess'"):
         load_pretrained_backbone(net, file, stem="guess")
-
-
-class Detector(nn.Module):
-    def __init__(self, seed: int) -> None:
-        super().__init__()
-        self.backbone = network(seed)
-        self.head = nn.Linear(2, 2)
-
-
-def mmpretrains(weights: dict) -> dict:
-    def renamed(key: str) -> str:
-        return key.replace("dwconv", "depthwise_conv").replace("pwconv", "pointwise_conv")
-
-    return {renamed(key): value for key, value in weights.items()}
-
-
-def test_whole_models_load_with_the_backbone_in_another_layout(save, log):
-    source, model = Detector(0), Detector(1)
-    file = save({"state_dict": mmpretrains(source.state_dict())})
-    report = load_checkpoint(model, file)
-    assert (report.format, report.dropped, report.afresh) == ("mmpretrain", {}, ())
-    assert_loaded(model, source)
-    assert log == [f"Detector: {report}"]
-    other = Detector(2)
-    other.load_state_dict(mmpretrains(source.state_dict()))  # torch's own takes it as well
-    assert_loaded(other, source)
-
-
-def test_a_whole_model_is_loaded_strictly_unless_told(save):
-    source, model = Detector(0), Detector(1)
-    weights = source.state_dict()
-    del weights["head.bias"]
-    assert "1 missing from it (head.bias)" in error_of(load_checkpoint, model, save(weights))
-    report = load_checkpoint(model, save(weights), strict=False)
-    assert report.afresh == ("head.bias",)
-    foreign = {"layer1.conv1.weight": torch.ones(1)}
-    error = error_of(lambda: load_checkpoint(model, save(foreign), strict=False))
-    assert "none of its keys is Detector's" in error
-
-
-def test_a_backbone_alone_loads_like_a_model(save):
-    source, net = network(0), network(1)
-    load_checkpoint(net, save(mmpretrains(source.state_dict())))
-    assert_loaded(net, source)

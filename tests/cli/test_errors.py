@@ -262,7 +262,7 @@ def test_bad_checkpoints_are_refused(refused, tiny_config, shapes, checkpoint, t
         "segmentation", "model = dict(backbone=dict(arch=dict(depths=[2, 1, 1, 1])))", "deeper.py"
     )
     line = refused("train", deeper, *where, "--cfg-options", f"load_from={checkpoint}")
-    assert "missing from it (backbone.stages.0.1." in line
+    assert "expected V1 with depths 2-1-1-1 and channels 8-16-32-64, found V1 with " in line
 
     bare = tmp_path / "bare.pth"
     torch.save({"state_dict": torch.load(checkpoint, weights_only=False)["state_dict"]}, bare)
