@@ -4,8 +4,9 @@ Importing makes the environment fit (each part does nothing where nothing is mis
 registries.
 """
 
+from mmconvnext.checkpoints.for_mmengine import load_state_dict, read_for_mmengine
 from mmconvnext.checkpoints.trust import read_by_others
-from mmconvnext.checkpoints.whole_model import load_checkpoint, load_state_dict, read_for_mmengine
+from mmconvnext.checkpoints.whole_model import load_checkpoint
 from mmconvnext.compat import any_layout, mm_packages, mmcv_ops, safe_loading, torch_load
 
 mmcv_ops.install()

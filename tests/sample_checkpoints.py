@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mmconvnext.backbones import ConvNeXt
-from mmconvnext.checkpoints.formats import FORMATS, Format, from_native
+from mmconvnext.checkpoints.formats import FORMATS, Format
 from mmconvnext.checkpoints.reading import CheckpointError
+from mmconvnext.checkpoints.translating import from_native
 from mmconvnext.cli.main import main
 
 DEPTHS, CHANNELS = [1, 2, 3, 1], [4, 8, 12, 16]

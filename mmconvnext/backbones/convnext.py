@@ -31,7 +31,7 @@ from mmconvnext.backbones.layers import (
     build_norm,
     drop_path,
 )
-from mmconvnext.checkpoints.formats import translate
+from mmconvnext.checkpoints.translating import translate
 from mmconvnext.registry import MODELS, register_everywhere
 
 NORM_CFG = {"type": "LN2d", "eps": 1e-6}

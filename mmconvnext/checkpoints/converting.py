@@ -7,19 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mmconvnext.checkpoints.formats import (
-    AUTHORS,
-    CLASSIFIER,
-    FINAL_NORM,
-    FORMATS,
-    REST,
-    Converted,
-    Format,
-    from_native,
-    recognise,
-)
+from mmconvnext.checkpoints.formats import AUTHORS, FORMATS, Format, recognise
 from mmconvnext.checkpoints.loading import OUTPUT_NORM, convert_backbone
 from mmconvnext.checkpoints.reading import CheckpointError
+from mmconvnext.checkpoints.translating import CLASSIFIER, FINAL_NORM, REST, Converted, from_native
 
 TIMM = next(known for known in FORMATS if known.name == "timm")
 TARGETS: dict[str, Format | None] = {"native": None, "timm": TIMM, "authors": AUTHORS}

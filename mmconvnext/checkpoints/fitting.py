@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from mmconvnext.checkpoints.formats import in_shape_of
 from mmconvnext.checkpoints.keys import compare_keys
 from mmconvnext.checkpoints.reading import CheckpointError
+from mmconvnext.checkpoints.translating import in_shape_of
 
 STEM = "downsample_layers.0.0.weight"
 STEMS = ("average", "repeat")

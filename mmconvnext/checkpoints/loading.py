@@ -14,9 +14,10 @@ from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
 from mmconvnext.checkpoints.fitting import check_network, fit_stem
-from mmconvnext.checkpoints.formats import Converted, recognise, to_native
+from mmconvnext.checkpoints.formats import recognise
 from mmconvnext.checkpoints.keys import compare_keys, shown
 from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint
+from mmconvnext.checkpoints.translating import Converted, to_native
 from mmconvnext.checkpoints.zoo import WEIGHTS, find_weights_name
 
 OUTPUT_NORM = re.compile(r"(.*\.)?norm\d\.(weight|bias)")

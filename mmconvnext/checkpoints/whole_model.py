@@ -2,48 +2,22 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
 
 from mmengine.logging import MMLogger
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from mmconvnext.checkpoints.fitting import check_network, fit_stem
-from mmconvnext.checkpoints.formats import recognise, to_native, translate
+from mmconvnext.checkpoints.formats import recognise
 from mmconvnext.checkpoints.keys import BATCH_COUNT, KeyReport, compare_keys, shown
 from mmconvnext.checkpoints.loading import LoadReport, find_weights, load_pretrained_backbone
-from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint, read_content
+from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint
+from mmconvnext.checkpoints.translating import to_native, translate
 
 OTHER_NETWORK = "of another network"
 OTHER_SHAPE = "of another shape"
 NOT_IN_MODEL = "not in the model"
-
-_averaged: ContextVar[bool] = ContextVar("averaged", default=False)
-
-
-class _LastRead:
-    """The name of the file that mmengine has read last: what it hands on is without it."""
-
-    name = ""
-    tensor: weakref.ref[Tensor] | None = None
-
-    def remember(self, name: str, weights: Mapping[str, Tensor]) -> None:
-        """``name`` is of the file with ``weights``."""
-        first = next(iter(weights.values()), None)
-        self.name, self.tensor = name, None if first is None else weakref.ref(first)
-
-    def name_of(self, weights: Mapping[str, Tensor]) -> str:
-        """The name of the file with ``weights``, empty if they are of another."""
-        first = self.tensor and self.tensor()
-        return self.name if any(value is first for value in weights.values()) else ""
-
-
-_last_read = _LastRead()
 
 
 def load_checkpoint(
@@ -71,62 +45,6 @@ def load_checkpoint(
     report = fitted.report(checkpoint)
     MMLogger.get_current_instance().info(f"{type(model).__name__}: {report}")
     return report
-
-
-@contextmanager
-def averaged(on: bool = True) -> Iterator[None]:
-    """Inside, mmengine reads the averaged weights of a file where it would read the trained."""
-    token = _averaged.set(on)
-    try:
-        yield
-    finally:
-        _averaged.reset(token)
-
-
-def read_for_mmengine(path: str, map_location: Any = "cpu") -> Any:
-    """As :func:`read_content`, and a ConvNeXt's weights are where mmengine and mmseg look for them;
-    the file's name is remembered for what :func:`load_state_dict` tells."""
-    content = read_content(path, map_location)
-    if not isinstance(content, dict):
-        return content
-    weights = find_weights(content, ema=_averaged.get(), source=f"checkpoint {path}")
-    mmengines = "state_dict" in content and not _averaged.get()
-    if not mmengines and (path.endswith(".safetensors") or _has_network(weights)):
-        others = {key: value for key, value in content.items() if key not in weights}
-        content = {"meta": {}, **others, "state_dict": weights}
-    _last_read.remember(str(path), weights)
-    return content
-
-
-def load_state_dict(module: nn.Module, state_dict: Mapping[str, Any], strict: bool = False) -> bool:
-    """Load what mmengine has read into a model with a ConvNeXt, and log a report of it.
-
-    Args:
-        module: in a wrapper or not.
-        state_dict: as mmengine found it in the file; any layout.
-        strict: nothing may be missing or left over.
-
-    Returns:
-        False if the model has no ConvNeXt: nothing was done.
-
-    Raises:
-        CheckpointError: as :func:`load_checkpoint`.
-    """
-    wrapped: Any = module
-    while is_model_wrapper(wrapped) or isinstance(wrapped, BaseTTAModel):
-        wrapped = wrapped.module
-    module = wrapped
-    if not any(_convnexts(module)):
-        return False
-    weights = find_weights(state_dict)
-    name = _last_read.name_of(weights)
-    source = f"checkpoint {name}".rstrip()
-    fitted = load_weights(module, weights, source)
-    if strict:
-        fitted.keys.check(source, type(module).__name__)
-    report = fitted.report(name or "a checkpoint")
-    MMLogger.get_current_instance().info(f"{type(module).__name__}: {report}")
-    return True
 
 
 @dataclass
@@ -170,38 +88,39 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> F
     """
     fitted = fit_to_model(weights, model, source)
     expected = model.state_dict()
-    reshaped = [k for k, v in weights.items() if k in expected and v.shape != expected[k].shape]
-    told = compare_keys(expected, weights).reshaped
-    for key in reshaped:
-        del weights[key]
-    # The model's own hooks may rename, so that only the outcome tells what was loaded.
-    missing, unknown = model.load_state_dict(weights, strict=False)
-    lacking = set(missing)
-    fitted.keys = KeyReport(
-        total=len(expected),
-        matched=tuple(
-            key
-            for key in expected
-            if key not in lacking and (key in weights or not key.endswith(BATCH_COUNT))
-        ),
-        missing=tuple(
-            key for key in missing if key not in reshaped and not key.endswith(BATCH_COUNT)
-        ),
-        unknown=tuple(unknown),
-        reshaped=told,
-    )
+    fitted.keys = _put(weights, model, expected)
     name = type(model).__name__
     if not fitted.keys.matched:
         fitted.keys.check(source, name)
-    for path, _ in _convnexts(model):
+    loaded = set(fitted.keys.matched)
+    for path, _ in convnexts(model):
         own = [key for key in expected if key.startswith(path)]
-        if lacking.issuperset(own):
+        if loaded.isdisjoint(own):
             raise CheckpointError(
                 f"{source}: expected weights of {name}'s ConvNeXt under {path!r}, such as "
                 f"{shown(own)}, found none"
             )
     fitted.parameters = sum(expected[key].numel() for key in fitted.keys.matched)
     return fitted
+
+
+def _put(weights: dict[str, Tensor], model: nn.Module, expected: Mapping[str, Tensor]) -> KeyReport:
+    """Load what fits. The model's own hooks may rename, so that only the outcome tells."""
+    told = compare_keys(expected, weights).reshaped
+    reshaped = {k for k, v in weights.items() if k in expected and v.shape != expected[k].shape}
+    for key in reshaped:
+        del weights[key]
+    missing, unknown = model.load_state_dict(weights, strict=False)
+    # torch counts a BatchNorm's steps as found where an older file has none.
+    absent = {k for k in expected if k.endswith(BATCH_COUNT) and k not in weights}
+    lacking = absent.union(missing)
+    return KeyReport(
+        total=len(expected),
+        matched=tuple(key for key in expected if key not in lacking),
+        missing=tuple(key for key in missing if key not in absent | reshaped),
+        unknown=tuple(unknown),
+        reshaped=told,
+    )
 
 
 def fit_to_model(weights: dict[str, Tensor], model: nn.Module, source: str) -> Fitted:
@@ -213,7 +132,7 @@ def fit_to_model(weights: dict[str, Tensor], model: nn.Module, source: str) -> F
         CheckpointError: a network is another, or there are several of which any could be meant.
     """
     fitted = Fitted()
-    networks = list(_convnexts(model))
+    networks = list(convnexts(model))
     lacking = [(p, net) for p, net in networks if not _translate(weights, p, net, fitted)]
     if lacking:
         found_at = {path for path, _ in networks} - {path for path, _ in lacking}
@@ -227,19 +146,12 @@ def fit_to_model(weights: dict[str, Tensor], model: nn.Module, source: str) -> F
     return fitted
 
 
-def _has_network(weights: Mapping[str, Tensor]) -> bool:
-    try:
-        return recognise(weights) is not None
-    except ValueError:  # several
-        return True
-
-
 def is_convnext(module: nn.Module) -> bool:
     """By its layout, since this part of the package does not know the network."""
     return {"downsample_layers", "stages"} <= module._modules.keys()
 
 
-def _convnexts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def convnexts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """The model's ConvNeXts, and what stands before their weights' names."""
     for path, module in model.named_modules():
         if is_convnext(module):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mmconvnext.checkpoints.converting import Conversion
-    from mmconvnext.checkpoints.formats import Converted
+    from mmconvnext.checkpoints.translating import Converted
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 TARGETS = ("native", "timm", "authors")

@@ -50,8 +50,8 @@ def test(args: argparse.Namespace) -> None:
     Raises:
         UsageError, DataError, CheckpointError: bad input; nothing was written.
     """
+    from mmconvnext.checkpoints.for_mmengine import averaged
     from mmconvnext.checkpoints.trust import trusting
-    from mmconvnext.checkpoints.whole_model import averaged
 
     with trusting(args.trust_checkpoint), averaged(args.ema):
         _test(args)

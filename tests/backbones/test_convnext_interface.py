@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
-import types
 
 import pytest
 import torch
@@ -15,6 +13,7 @@ from torch import nn
 
 from mmconvnext.backbones import ConvNeXt
 from mmconvnext.backbones.layers import LayerNorm2d
+from mmconvnext.checkpoints import loading
 
 SMALL = {"depths": [2, 1, 3, 1], "channels": [8, 16, 24, 40]}
 PUBLISHED_PARAMETERS = {  # of the classifiers without their last layer, in millions
@@ -226,9 +225,7 @@ def loads(monkeypatch):
             for parameter in module.parameters():
                 parameter.fill_(7)
 
-    stand_in = types.ModuleType("mmconvnext.checkpoints.loading")
-    stand_in.load_pretrained_backbone = load_pretrained_backbone
-    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
+    monkeypatch.setattr(loading, "load_pretrained_backbone", load_pretrained_backbone)
     return calls
 
 
@@ -265,7 +262,7 @@ def test_a_file_that_does_not_fit_leaves_no_network_that_counts_as_initialised(l
         assert not network.is_init
 
 
-def test_a_pretrained_config_without_a_file_is_an_error(loads):
+def test_a_pretrained_config_without_a_file_is_an_error():
     with pytest.raises(ValueError, match="init_cfg: expected the key checkpoint"):
         ConvNeXt(SMALL, init_cfg={"type": "Pretrained"}).init_weights()
 

@@ -24,8 +24,8 @@ from sample_checkpoints import (
 from torch import Tensor, nn
 
 from mmconvnext import ConvNeXt, load_checkpoint
+from mmconvnext.checkpoints.for_mmengine import averaged
 from mmconvnext.checkpoints.formats import FORMATS
-from mmconvnext.checkpoints.whole_model import averaged
 
 MMPRETRAIN = next(known for known in FORMATS if known.name == "mmpretrain")
 TIMM = next(known for known in FORMATS if known.name == "timm")

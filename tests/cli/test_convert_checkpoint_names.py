@@ -22,8 +22,9 @@ from sample_checkpoints import (
     write,
 )
 
-from mmconvnext.checkpoints.formats import AUTHORS, FORMATS, Format, from_native, to_native
+from mmconvnext.checkpoints.formats import AUTHORS, FORMATS, Format
 from mmconvnext.checkpoints.loading import load_pretrained_backbone
+from mmconvnext.checkpoints.translating import from_native, to_native
 from mmconvnext.cli.convert_checkpoint import TARGETS
 
 
