@@ -32,12 +32,21 @@ def load_config(name: str, options: dict[str, Any]) -> Config:
         raise UsageError(_missing_base(name, error)) from error
     except Exception as error:
         raise UsageError(f"config {_place(name, error)}: {describe(error)}") from error
+    merge_options(cfg, options)
+    return cfg
+
+
+def merge_options(cfg: Config, options: dict[str, Any]) -> None:
+    """Merge ``options`` (dotted keys) into ``cfg``.
+
+    Raises:
+        UsageError: one names no setting.
+    """
     check_keys(cfg, options)
     try:
         cfg.merge_from_dict(options)
     except (TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"--cfg-options {' '.join(options)}: {describe(error)}") from error
-    return cfg
 
 
 def config_name(name: str) -> str:

@@ -30,15 +30,16 @@ class OneLineParser(argparse.ArgumentParser):
 def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
     """Call ``run`` and turn what it raises into one line on stderr; returns the exit status.
 
-    Bad input (:class:`UsageError`, the data and checkpoint checks' errors) gives 2, an interrupt
-    130, anything else 1. ``debug`` prints the traceback before the line. One process of several
-    names itself; that all were interrupted the first alone says.
+    Bad input (:class:`UsageError`, errors of data, checkpoints and adaptation) gives 2, an
+    interrupt 130, anything else 1. ``debug`` prints the traceback before the line. One process of
+    several names itself; that all were interrupted the first alone says.
     """
     try:
         run()
         return DONE
     except (KeyboardInterrupt, Exception) as error:
         # Here, since what only prints help shall not wait for PyTorch.
+        from mmconvnext.adapt.errors import AdaptError
         from mmconvnext.checkpoints.reading import CheckpointError
         from mmconvnext.data.checks import DataError
 
@@ -46,7 +47,7 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
             traceback.print_exc()
         if isinstance(error, KeyboardInterrupt):
             line, status = "interrupted", INTERRUPTED
-        elif isinstance(error, (UsageError, DataError, CheckpointError)):
+        elif isinstance(error, (UsageError, DataError, CheckpointError, AdaptError)):
             line, status = _one_line(str(error)), BAD_INPUT
         else:
             hint = "" if debug else "; --debug shows the traceback"

@@ -13,6 +13,7 @@ from mmconvnext.version import __version__
 COMMANDS = {
     "train": ("mmconvnext.cli.train", "train a detector or segmentor"),
     "test": ("mmconvnext.cli.test", "evaluate a checkpoint"),
+    "adapt": ("mmconvnext.cli.adapt", "put a ConvNeXt into any config of mmdet or mmseg"),
     "analyze": ("mmconvnext.cli.analyze", "count parameters and operations"),
     "convert-checkpoint": ("mmconvnext.cli.convert_checkpoint", "weights from and to other names"),
     "recipes": ("mmconvnext.cli.recipes", "list the recipes and their figures"),

@@ -10,6 +10,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from mmconvnext.cli.backbone import add_backbone_options
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
 from mmconvnext.cli.options import add_shared_options
 from mmconvnext.cli.processes import rank
@@ -29,6 +30,7 @@ def parser() -> OneLineParser:
     """The command's options."""
     options = OneLineParser(prog="mmconvnext test", description="Evaluate a checkpoint.")
     add_shared_options(options)
+    add_backbone_options(options, required=False, trains=False)
     options.add_argument("checkpoint", metavar="CHECKPOINT", help="the trained weights")
     options.add_argument(
         "--out", type=Path, metavar="FILE.pkl", help="write the predictions to FILE.pkl"
@@ -59,11 +61,11 @@ def test(args: argparse.Namespace) -> None:
 
 def _test(args: argparse.Namespace) -> None:
     from mmconvnext.cli import device, overrides, preflight, running, tta
-    from mmconvnext.cli.configs import load_config
+    from mmconvnext.cli.backbone import load_with_backbone
 
     _check_targets(args.out, args.show_dir)
     place = device.pick_device(args.device, args.launcher)
-    cfg = load_config(args.config, args.cfg_options)
+    cfg, adapted = load_with_backbone(args)
     overrides.apply_shared(cfg, args)
     cfg.load_from, cfg.resume = args.checkpoint, False
     if args.show_dir is not None and not cfg.get("visualizer"):
@@ -71,6 +73,8 @@ def _test(args: argparse.Namespace) -> None:
     changed = device.fit_to_device(cfg, place)
     preflight.check_testing(cfg, ema=args.ema)
     views = tta.use_tta(cfg) if args.tta else ""
+    for line in adapted:
+        running.tell(line)
     running.tell(changed)
     running.tell(views)
     with device.running_on(place, cfg), _finished_file(args.out) as unfinished:

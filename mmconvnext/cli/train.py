@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mmconvnext.cli.backbone import add_backbone_options
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
 from mmconvnext.cli.options import add_shared_options, positive
 
@@ -23,6 +24,7 @@ def parser() -> OneLineParser:
     """The command's options."""
     options = OneLineParser(prog="mmconvnext train", description="Train a detector or segmentor.")
     add_shared_options(options)
+    add_backbone_options(options, required=False)
     options.add_argument("--amp", action="store_true", help="train in mixed precision (GPU)")
     options.add_argument(
         "--resume",
@@ -58,11 +60,11 @@ def train(args: argparse.Namespace) -> None:
 
 def _train(args: argparse.Namespace) -> None:
     from mmconvnext.cli import device, overrides, preflight, running
-    from mmconvnext.cli.configs import load_config
+    from mmconvnext.cli.backbone import load_with_backbone
     from mmconvnext.cli.schedule import set_max_iters
 
     place = device.pick_device(args.device, args.launcher)
-    cfg = load_config(args.config, args.cfg_options)
+    cfg, adapted = load_with_backbone(args)
     overrides.apply_shared(cfg, args)
     if args.amp:
         overrides.use_amp(cfg)
@@ -77,6 +79,8 @@ def _train(args: argparse.Namespace) -> None:
         raise UsageError("--ema is for the weights to start from: set load_from, without --resume")
     changed = device.fit_to_device(cfg, place)
     preflight.check_training(cfg, ema=args.ema)
+    for line in adapted:
+        running.tell(line)
     running.tell(changed)
     with device.running_on(place, cfg):
         runner = running.build_runner(cfg)

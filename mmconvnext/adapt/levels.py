@@ -1,0 +1,112 @@
+"""What a backbone gives: channels and strides of its maps, found by trying it without memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import torch
+from mmengine.registry import MODELS
+
+from mmconvnext.adapt.errors import AdaptError
+
+STRIDES = (4, 8, 16, 32)  # of ConvNeXt's stages
+_PICTURE = 256
+# Their `out_indices` count four stages of these strides, undilated; so ConvNeXt's are the same.
+_STAGED = ("ResN", "Res2N", "RegNet", "DetectoRS_ResN", "TridentResN", "Swin", "ConvNeXt")
+# What only makes the trial longer, or does not work without memory.
+_IGNORED = ("init_cfg", "pretrained", "dcn", "stage_with_dcn", "sac", "stage_with_sac", "plugins")
+
+
+class Levels(NamedTuple):
+    """The maps that a backbone gives, in its order."""
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """In words."""
+        channels, strides = (", ".join(map(str, part)) for part in self)
+        return f"maps of {channels} channels at strides {strides}"
+
+
+class Replacement(NamedTuple):
+    """The settings of a ConvNeXt that gives maps where another backbone gave them."""
+
+    out_indices: tuple[int, ...]
+    output_stride: int | None
+
+
+def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
+    """The maps of a backbone from its config.
+
+    Args:
+        backbone: its arguments.
+        where: its place in the config, for messages.
+        scope: of its type's name.
+
+    Raises:
+        AdaptError: it cannot be built, or does not give maps.
+    """
+    kind = backbone.get("type")
+    arguments = {key: value for key, value in backbone.items() if key not in _IGNORED}
+    try:
+        outs = _try(arguments, scope)
+    except Exception as error:  # whatever the other package raises
+        reason = str(error).strip().splitlines()
+        raise AdaptError(
+            f"{where} ({kind}) cannot be built, to see what it gives: "
+            f"{type(error).__name__}: {reason[0] if reason else ''}"
+        ) from error
+    maps = outs if isinstance(outs, (list, tuple)) else [outs]
+    if not all(torch.is_tensor(out) and out.ndim == 4 for out in maps):
+        raise AdaptError(
+            f"{where} ({kind}) does not give feature maps, so no pyramid can be put there"
+        )
+    return Levels(
+        tuple(out.shape[1] for out in maps),
+        tuple(round(_PICTURE / out.shape[-1]) for out in maps),
+    )
+
+
+def replacement_of(backbone: Mapping[str, Any], levels: Levels, where: str) -> Replacement:
+    """Where a ConvNeXt has to give maps, and its dilation, to take the place of ``backbone``.
+
+    Raises:
+        AdaptError: it gives maps that a ConvNeXt has not.
+    """
+    kind, strides = str(backbone.get("type")), levels.strides
+    if kind.rpartition(".")[2].startswith(_STAGED):
+        count = len(strides)
+        indices = tuple(backbone.get("out_indices", range(count)))
+        natural = [STRIDES[i] for i in indices if i < len(STRIDES)]
+        if len(natural) == count and all(a <= b for a, b in zip(strides, natural, strict=True)):
+            dilated = strides != tuple(natural)
+            return Replacement(indices, strides[-1] if dilated else None)
+    elif len(set(strides)) == len(strides) and set(strides) <= set(STRIDES):
+        return Replacement(tuple(STRIDES.index(stride) for stride in strides), None)
+    raise AdaptError(
+        f"{where} ({kind}) gives {levels}; a ConvNeXt gives one map each at strides "
+        f"{', '.join(map(str, STRIDES))}"
+    )
+
+
+def _try(arguments: dict[str, Any], scope: str) -> Any:
+    channels = arguments.get("in_channels", 3)
+    try:
+        return _run("meta", arguments, scope, channels)
+    except (RuntimeError, NotImplementedError):  # an operator that looks at values
+        return _run("cpu", arguments, scope, channels)
+
+
+def _run(device: str, arguments: dict[str, Any], scope: str, channels: int) -> Any:
+    with (
+        MODELS.switch_scope_and_registry(scope) as registry,
+        torch.random.fork_rng(devices=[]),
+        torch.device(device),
+        torch.no_grad(),
+    ):
+        network = registry.build(deepcopy(arguments))
+        network.eval()  # mmdet's own give nothing back
+        return network(torch.zeros(1, channels, _PICTURE, _PICTURE))

@@ -1,0 +1,157 @@
+"""Correcting what reads a backbone's maps: channel counts of necks and heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmconvnext.adapt.errors import AdaptError
+from mmconvnext.adapt.levels import Levels
+from mmconvnext.adapt.walking import dicts, plain
+
+_CHANNEL_KEYS = ("in_channels", "in_channel")
+# Parts of a model that do not read this backbone's maps.
+_OTHERS = ("backbone", "neck", "data_preprocessor", "train_cfg", "test_cfg", "init_cfg")
+_TEACHER = "teacher_"
+# Necks that hand on all maps but the last as they are.
+_HANDING_ON = ("JPU",)
+_FEEDING_BACK = "RFP"
+
+
+class Rewiring:
+    """The change of one backbone, carried into the parts that read its maps.
+
+    Args:
+        owner: the part of the model that has the backbone; changed in place.
+        path: its place in the config, ending in a point.
+        old: the maps as they were.
+        new: the maps as they are.
+    """
+
+    def __init__(self, owner: dict[str, Any], path: str, old: Levels, new: Levels) -> None:
+        self.owner, self.path = owner, path
+        self.old, self.new = list(old.channels), list(new.channels)
+        self.gives = f"{path}backbone gives {old}"
+        self.changes: list[str] = []
+        self.used: set[int] = set()
+
+    def run(self) -> None:
+        """Change everything.
+
+        Raises:
+            AdaptError: a part's channel counts are not the backbone's, or it is made of the old
+                backbone's layers.
+        """
+        first, path = first_neck(self.owner, self.path)
+        if first is None:
+            self._heads(range(len(self.old)))
+            self._single_level()
+            return
+        self._neck(first, path)
+        if first.get("type") in _HANDING_ON:
+            self._heads(range(len(self.old) - 1))
+
+    def _neck(self, neck: dict[str, Any], path: str) -> None:
+        first = neck.get("start_level", 0)
+        self.used |= set(range(first, len(self.old)))
+        for key in _CHANNEL_KEYS:
+            if key in neck:
+                value = neck[key]
+                mapped = self._mapped(value)
+                if mapped is None:
+                    raise AdaptError(f"{path}.{key}={value} does not fit: {self.gives}")
+                self._set(neck, key, mapped, path)
+                if isinstance(value, int):
+                    self.used = {self.new.index(mapped)}
+
+    def _mapped(self, value: Any) -> Any:
+        """A neck's channel counts, for the new maps; None if they are not the old ones'."""
+        if isinstance(value, (list, tuple)):
+            if list(value) == self.old:
+                return list(self.new)
+            if sorted(value) == sorted(self.old) and len(set(value)) == len(value):
+                return [self.new[self.old.index(count)] for count in value]
+            return None
+        if value == self.old[-1]:
+            return self.new[-1]
+        return self.new[self.old.index(value)] if self.old.count(value) == 1 else None
+
+    def _heads(self, levels: range) -> None:
+        """The parts that say which maps they read, or that read all of them."""
+        for node, path in self._nodes():
+            top = path.removeprefix(self.path).partition(".")[0]
+            if "in_channels" not in node:
+                continue
+            channels, index = node["in_channels"], node.get("in_index")
+            if index is None and top in ("decode_head", "auxiliary_head") and "channels" in node:
+                index = -1  # mmseg's default
+            if isinstance(channels, (list, tuple)) and list(channels) == self.old and index is None:
+                self._read(node, path, list(levels), list(self.new))
+            elif isinstance(channels, (list, tuple)) and isinstance(index, (list, tuple)):
+                if self._are(index, channels, levels):
+                    self._read(node, path, index, [self.new[i] for i in index])
+            elif isinstance(index, int) and self._are([index], [channels], levels):
+                self._read(node, path, [index], self.new[index])
+            if node.get("c1_in_channels") == self.old[0]:
+                self.used.add(0)
+                self._set(node, "c1_in_channels", self.new[0], path)
+
+    def _are(self, index: Any, channels: Any, levels: range) -> bool:
+        """Whether maps ``index`` of the old backbone, of those in ``levels``, have ``channels``."""
+        places = [i % len(self.old) for i in index]
+        return set(places) <= set(levels) and [self.old[i] for i in places] == list(channels)
+
+    def _read(self, node: dict[str, Any], path: str, index: Any, channels: Any) -> None:
+        self.used |= {i % len(self.old) for i in index}
+        self._set(node, "in_channels", channels, path)
+
+    def _single_level(self) -> None:
+        """mmdet's detectors on one map, without a neck: their heads read it, whatever says so."""
+        if self.used or len(self.old) != 1:
+            return
+        head = self.owner.get("roi_head") or {}
+        if head.get("shared_head"):
+            raise AdaptError(
+                f"{self.path}roi_head.shared_head ({head['shared_head'].get('type')}) is the last "
+                "stage of the old backbone and takes its channels only; use the method's config "
+                "with an FPN"
+            )
+        self.used = {0}
+        for node, path in self._nodes():
+            for key in ("in_channels", "out_channels"):
+                extractor = key == "out_channels" and path.endswith("roi_extractor")
+                if node.get(key) == self.old[0] and (key == "in_channels" or extractor):
+                    self._set(node, key, self.new[0], path)
+
+    def _nodes(self) -> Iterator[tuple[dict[str, Any], str]]:
+        for key, value in self.owner.items():
+            if key not in _OTHERS and not key.startswith(_TEACHER):
+                yield from dicts(value, f"{self.path}{key}")
+
+    def _set(self, node: dict[str, Any], key: str, value: Any, path: str) -> None:
+        if plain(node[key]) != value:
+            self.changes.append(f"{path}.{key}: {plain(node[key])} -> {value}")
+            # JPU, for one, takes tuples only.
+            node[key] = tuple(value) if isinstance(node[key], tuple) else value
+
+
+def first_neck(owner: dict[str, Any], path: str) -> tuple[dict[str, Any] | None, str]:
+    """The neck that reads the backbone's maps, and its place; None if there is none."""
+    neck = owner.get("neck")
+    if isinstance(neck, (list, tuple)):
+        return neck[0], f"{path}neck.0"
+    return neck, f"{path}neck"
+
+
+def check_neck(owner: dict[str, Any], path: str) -> None:
+    """Check that the neck is not made for one kind of backbone.
+
+    Raises:
+        AdaptError: it is.
+    """
+    neck, where = first_neck(owner, path)
+    if neck is not None and neck.get("type") == _FEEDING_BACK:
+        raise AdaptError(
+            f"{where} (RFP) feeds its maps back into a backbone of its own kind (rfp_backbone), "
+            "which a ConvNeXt is not; use a config without RFP"
+        )
