@@ -13,12 +13,10 @@ from mmconvnext.adapt.errors import AdaptError
 from mmconvnext.adapt.levels import Levels, levels_of, replacement_of
 from mmconvnext.adapt.names import DETECTION, SEGMENTATION, licence, settings
 from mmconvnext.adapt.rewiring import Rewiring, check_neck
-from mmconvnext.adapt.training import normalise_pictures, train_as_published
+from mmconvnext.adapt.training import BESIDE, normalise_pictures, train_as_published
 from mmconvnext.backbones.archs import resolve_arch
 
 PACKAGE = "mmconvnext"
-# Models beside the one that is trained: they have weights of their own, for their own backbone.
-_BESIDE = ("reid", "teacher_config", "language_model")
 _KEPT = {"with_cp": False, "in_channels": 3}  # of the old backbone's arguments: their defaults
 
 
@@ -86,7 +84,7 @@ def _owners(node: Any, path: str) -> Iterator[tuple[dict[str, Any], str]]:
     if isinstance(backbone, dict) and "type" in backbone:
         yield node, path
     for key, value in node.items():
-        if key not in ("backbone", *_BESIDE):
+        if key not in ("backbone", *BESIDE):
             yield from _owners(value, f"{path}{key}.")
 
 

@@ -51,6 +51,8 @@ def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
     """
     kind = backbone.get("type")
     arguments = {key: value for key, value in backbone.items() if key not in _IGNORED}
+    if kind == "mmpretrain.ConvNeXt":  # its package need not be there
+        arguments = {"out_indices": -1, **arguments, "type": "mmconvnext.ConvNeXt"}
     try:
         outs = _try(arguments, scope)
     except Exception as error:  # whatever the other package raises

@@ -10,6 +10,8 @@ from mmconvnext.adapt.walking import dicts, plain
 
 # What ConvNeXt's published weights expect, of RGB in 0…255 (torchvision's and the authors').
 MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+# Models beside the one that is trained: they have weights of their own, for their own backbone.
+BESIDE = ("reid", "teacher_config", "language_model")
 BATCH = 16  # pictures, for which the published rates are
 # Of the old backbone alone: its own parameters' names.
 _OLD_KEYS = (
@@ -26,16 +28,12 @@ def normalise_pictures(cfg: Config) -> list[str]:
     """Make every preprocessor give what ConvNeXt's weights expect, and augmentations that fill with
     the mean agree; in place. Returns the changes."""
     changes = []
-    wanted = {"mean": MEAN, "std": STD, "bgr_to_rgb": True}
     for node, path in dicts(cfg._cfg_dict):
-        if not path.endswith("data_preprocessor") or "mean" not in node:
-            continue
-        if node.pop("rgb_to_bgr", False):
-            changes.append(f"{path}.rgb_to_bgr: True -> False")
-        for key, value in wanted.items():
-            if plain(node.get(key)) != value:
-                changes.append(f"{path}.{key}: {plain(node.get(key))} -> {value}")
-                node[key] = value
+        if _is_preprocessor(node, path):
+            told = _normalise(node, path)
+            # A second one beside the model is what configs made the model's from.
+            if path.startswith("model.") or "data_preprocessor" not in cfg.model:
+                changes += told
     if not changes:
         return []
     for node, path in dicts(cfg._cfg_dict):
@@ -44,6 +42,23 @@ def normalise_pictures(cfg: Config) -> list[str]:
         if (plain(node["mean"]), node.get("to_rgb", True)) != (MEAN, True):
             changes.append(f"{path}.mean: {plain(node['mean'])} -> {MEAN}, to_rgb=True")
             node.update(mean=MEAN, to_rgb=True)
+    return changes
+
+
+def _is_preprocessor(node: dict[str, Any], path: str) -> bool:
+    kind = str(node.get("type")).rpartition(".")[2].lower()
+    beside = set(BESIDE).intersection(path.split("."))
+    return kind.endswith("datapreprocessor") and "data_preprocessor" not in node and not beside
+
+
+def _normalise(node: dict[str, Any], path: str) -> list[str]:
+    changes = []
+    if node.pop("rgb_to_bgr", False):
+        changes.append(f"{path}.rgb_to_bgr: True -> False")
+    for key, value in (("mean", MEAN), ("std", STD), ("bgr_to_rgb", True)):
+        if plain(node.get(key)) != value:
+            changes.append(f"{path}.{key}: {plain(node.get(key))} -> {value}")
+            node[key] = value
     return changes
 
 

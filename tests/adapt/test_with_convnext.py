@@ -115,6 +115,29 @@ def test_pictures_are_normalised_as_the_weights_expect():
     assert expand.mean == ssd.model.data_preprocessor.mean == found.mean
 
 
+def test_raw_pictures_are_normalised_and_each_change_is_told_once():
+    result = with_convnext(load("mmdet::yolox/yolox_s_8xb8-300e_coco.py"), "convnext_tiny")
+    found = result.config.model.data_preprocessor
+    assert (found.mean[0], found.std[0], found.bgr_to_rgb) == (123.675, 58.395, True)
+    assert "model.data_preprocessor.mean: None -> [123.675, 116.28, 103.53]" in result.changes
+    cfg = load("mmseg::fcn/fcn_r50-d8_4xb4-80k_ade20k-512x512.py")
+    for preprocessor in (cfg.data_preprocessor, cfg.model.data_preprocessor):
+        preprocessor.mean = [0.0, 0.0, 0.0]
+    changes = with_convnext(cfg, "convnext_tiny").changes
+    assert len([change for change in changes if ".mean: [0.0, 0.0, 0.0] -> " in change]) == 1
+
+
+def test_a_convnext_of_mmpretrain_is_replaced_without_it():
+    cfg = load("mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py")
+    cfg.model.backbone = {
+        "type": "mmpretrain.ConvNeXt",
+        "arch": "base",
+        "out_indices": [0, 1, 2, 3],
+    }
+    cfg.model.neck.in_channels = [128, 256, 512, 1024]
+    assert with_convnext(cfg, "convnext_tiny").config.model.neck.in_channels == TINY
+
+
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
