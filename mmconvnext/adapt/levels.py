@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
@@ -53,6 +54,8 @@ def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
     arguments = {key: value for key, value in backbone.items() if key not in _IGNORED}
     if kind == "mmpretrain.ConvNeXt":  # its package need not be there
         arguments = {"out_indices": -1, **arguments, "type": "mmconvnext.ConvNeXt"}
+    elif str(kind).startswith("mmpretrain.") and find_spec("mmpretrain") is None:
+        raise AdaptError(f"{where} ({kind}) is mmpretrain's, which is not installed; install it")
     try:
         outs = _try(arguments, scope)
     except Exception as error:  # whatever the other package raises

@@ -37,28 +37,32 @@ def add_backbone_options(parser: OneLineParser, *, required: bool, trains: bool 
 
 
 def load_with_backbone(args: argparse.Namespace) -> tuple[Config, list[str]]:
-    """The config that the command line means, and what ``--backbone`` changed in it.
+    """The config that the command line means, and what was changed in it: by ``--backbone``, or
+    because mmpretrain is not installed.
 
     Raises:
-        UsageError, AdaptError: as :func:`load_config` and :func:`with_convnext`; or options without
+        UsageError, AdaptError: as :func:`read_config` and :func:`with_convnext`; or options without
             ``--backbone``.
     """
-    from mmconvnext.cli.configs import load_config, merge_options
+    from mmconvnext.cli.configs import merge_options, read_config
     from mmconvnext.cli.errors import UsageError
 
     weights, keep = getattr(args, "weights", RANDOM), getattr(args, "keep_optimizer", True)
-    if args.backbone is None:
-        if hasattr(args, "weights") and (weights is not None or keep):
-            raise UsageError("--weights and --keep-optimizer go with --backbone, which is missing")
-        return load_config(args.config, args.cfg_options), []
-    from mmconvnext.adapt import with_convnext
+    trains = hasattr(args, "weights")
+    if args.backbone is None and trains and (weights is not None or keep):
+        raise UsageError("--weights and --keep-optimizer go with --backbone, which is missing")
+    cfg, changes = read_config(args.config)
+    if args.backbone is not None:
+        from mmconvnext.adapt import with_convnext
 
-    adapted = with_convnext(
-        load_config(args.config, {}),
-        args.backbone,
-        weights={None: "auto", RANDOM: None}.get(weights, weights),
-        keep_optimizer=keep,
-    )
+        adapted = with_convnext(
+            cfg,
+            args.backbone,
+            weights={None: "auto", RANDOM: None}.get(weights, weights),
+            keep_optimizer=keep,
+        )
+        cfg = adapted.config
+        changes += adapted.changes
     # Options may name what only the adapted config has.
-    merge_options(adapted.config, args.cfg_options)
-    return adapted.config, adapted.changes
+    merge_options(cfg, args.cfg_options)
+    return cfg, changes

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.utils import import_modules_from_strings
 
 from mmconvnext.cli.errors import UsageError, describe, near
 from mmconvnext.cli.keys import check_keys
 from mmconvnext.compat.config_root import config_root
 from mmconvnext.compat.mm_packages import PACKAGE
+from mmconvnext.compat.without_mmpretrain import use_own_convnext
 
 
 def load_config(name: str, options: dict[str, Any]) -> Config:
@@ -22,18 +24,31 @@ def load_config(name: str, options: dict[str, Any]) -> Config:
         UsageError: the file or a base of it is missing or cannot be read, or an option names no
         setting.
     """
+    cfg, _ = read_config(name)
+    merge_options(cfg, options)
+    return cfg
+
+
+def read_config(name: str) -> tuple[Config, list[str]]:
+    """The config ``name``, and what was changed in it because mmpretrain is not installed.
+
+    Raises:
+        UsageError: as :func:`load_config`.
+    """
     if "::" not in name and not Path(name).expanduser().is_file():
         raise UsageError(f"config not found: {name}{_near_configs(name)}")
     try:
-        cfg = Config.fromfile(name)
+        cfg = Config.fromfile(name, import_custom_modules=False)
+        changes = use_own_convnext(cfg)
+        if cfg.get("custom_imports"):
+            import_modules_from_strings(**cfg.custom_imports)
     except SyntaxError as error:
         raise UsageError(_syntax_error(name, error)) from error
     except FileNotFoundError as error:
         raise UsageError(_missing_base(name, error)) from error
     except Exception as error:
         raise UsageError(f"config {_place(name, error)}: {describe(error)}") from error
-    merge_options(cfg, options)
-    return cfg
+    return cfg, changes
 
 
 def merge_options(cfg: Config, options: dict[str, Any]) -> None:

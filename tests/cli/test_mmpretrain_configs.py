@@ -1,0 +1,106 @@
+"""mmdet's and mmseg's own ConvNeXt configs, without mmpretrain and with it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmconvnext import ConvNeXt
+from mmconvnext.cli.configs import load_config
+from mmconvnext.cli.main import main
+from mmconvnext.cli.models import build_without_memory
+from mmconvnext.compat.config_root import config_root
+
+SHIPPED = [
+    f"{package}::{file.relative_to(config_root(package)).as_posix()}"
+    for package in ("mmdet", "mmseg")
+    for file in sorted((config_root(package) / "convnext").glob("*.py"))
+]
+# What the tiny configs of the tests have, in the manner of mmdet's and mmseg's own.
+THEIRS = """
+custom_imports = dict(imports={imports}, allow_failed_imports=False)
+model = dict(backbone=dict(type="mmpretrain.ConvNeXt", gap_before_final_norm=False))
+"""
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_configs_are_read_and_built(name):
+    cfg = load_config(name, {})
+    assert "custom_imports" not in cfg
+    assert cfg.model.backbone.type == "mmconvnext.ConvNeXt"
+    assert isinstance(build_without_memory(cfg).backbone, ConvNeXt)
+
+
+def test_their_rates_decay_with_our_names(capfd):
+    """By mmdet's and mmseg's own constructors, which look for `backbone.stages` and the like."""
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import DefaultScope
+
+    for name in (SHIPPED[2], SHIPPED[-1]):
+        cfg = load_config(name, {"optim_wrapper.type": "OptimWrapper"})
+        cfg.optim_wrapper.pop("loss_scale", None)
+        model = build_without_memory(cfg)
+        with DefaultScope.overwrite_default_scope(cfg.default_scope):
+            wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+        names = {id(param): key for key, param in model.named_parameters()}
+        rates = {
+            names[id(param)]: group["lr"]
+            for group in wrapper.param_groups
+            for param in group["params"]
+        }
+        stem = rates["backbone.downsample_layers.0.0.weight"]
+        last = rates["backbone.stages.3.0.dwconv.weight"]
+        assert stem < last < rates[next(key for key in rates if "head" in key)]
+
+
+@pytest.mark.parametrize("imports", ["'mmpretrain.models'", "['mmpretrain.models', 'json']"])
+def test_train_and_test(imports, tiny_config, shapes, tmp_path, capsys):
+    config = str(tiny_config("segmentation", THEIRS.format(imports=imports)))
+    work = tmp_path / "work"
+    where = ["--data-root", str(shapes["segmentation"]), "--work-dir", str(work)]
+    assert main(["train", config, *where, "--max-iters", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "mmconvnext: custom_imports: without mmpretrain, which is not installed" in out
+    assert "mmconvnext: mmpretrain.ConvNeXt -> mmconvnext.ConvNeXt" in out
+    checkpoint = str(work / "iter_1.pth")
+    assert "backbone.stages.0.0.gamma" in torch.load(checkpoint, weights_only=True)["state_dict"]
+    written = Config.fromfile(work / "tiny.py")  # mmengine reads it by itself
+    assert written.get("custom_imports", {}).get("imports", []) in ([], ["json"])
+    assert main(["test", config, checkpoint, *where]) == 0
+    assert main(["test", str(work / "tiny.py"), checkpoint, *where]) == 0
+
+
+def test_an_installed_mmpretrain_is_used(tiny_config, tmp_path, monkeypatch):
+    package = tmp_path / "packages" / "mmpretrain"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "models.py").write_text("imported = True\n")
+    monkeypatch.syspath_prepend(package.parent)
+    config = tiny_config("segmentation", THEIRS.format(imports="'mmpretrain.models'"))
+    try:
+        cfg = load_config(str(config), {})
+        assert cfg.model.backbone.type == "mmpretrain.ConvNeXt"
+        assert cfg.custom_imports.imports == "mmpretrain.models"
+        assert sys.modules["mmpretrain.models"].imported
+    finally:
+        for name in ("mmpretrain", "mmpretrain.models"):
+            sys.modules.pop(name, None)
+
+
+def test_other_imports_that_fail_are_an_error(tiny_config, tmp_path, capsys):
+    config = tiny_config("segmentation", THEIRS.format(imports="['mmpretrain', 'not_there']"))
+    assert main(["train", str(config)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and "Failed to import not_there" in err
+
+
+def test_a_config_on_top_of_theirs(tmp_path: Path):
+    file = tmp_path / "mine.py"
+    file.write_text(f"_base_ = {SHIPPED[2]!r}\nmodel = dict(backbone=dict(drop_path_rate=0.1))\n")
+    cfg = load_config(str(file), {})
+    assert cfg.model.backbone.type == "mmconvnext.ConvNeXt"
+    assert cfg.model.backbone.drop_path_rate == 0.1
