@@ -6,12 +6,13 @@ BIN := .venv/bin
 # Stands for a finished set-up; anything that changes what is installed makes it stale.
 READY := .venv/.ready
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo test lint coverage format clean
 
 help:
 	@echo "make demo [TASK=detection|segmentation]   train and test on made-up pictures, some minutes on a laptop"
 	@echo "make test                                 run the tests"
 	@echo "make lint                                 ruff and mypy"
+	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (an hour)"
 	@echo "make format                               let ruff rewrite the code"
 	@echo "PYTHON=/path/to/python                    the interpreter to set up with (3.10 or newer)"
 
@@ -29,6 +30,11 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# Goes on where an earlier walk of the same day was stopped.
+coverage: $(READY)
+	@touch .coverage.$$(date +%F).json
+	@$(BIN)/mmconvnext coverage --jobs 2 --json .coverage.$$(date +%F).json --resume
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .

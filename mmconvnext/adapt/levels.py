@@ -82,14 +82,16 @@ def replacement_of(backbone: Mapping[str, Any], levels: Levels, where: str) -> R
         AdaptError: it gives maps that a ConvNeXt has not.
     """
     kind, strides = str(backbone.get("type")), levels.strides
-    if kind.rpartition(".")[2].startswith(_STAGED):
+    alone = len(set(strides)) == len(strides) and set(strides) <= set(STRIDES)
+    staged = kind.rpartition(".")[2].startswith(_STAGED)
+    if staged and ("out_indices" in backbone or not alone):
         count = len(strides)
         indices = tuple(backbone.get("out_indices", range(count)))
         natural = [STRIDES[i] for i in indices if i < len(STRIDES)]
         if len(natural) == count and all(a <= b for a, b in zip(strides, natural, strict=True)):
             dilated = strides != tuple(natural)
             return Replacement(indices, strides[-1] if dilated else None)
-    elif len(set(strides)) == len(strides) and set(strides) <= set(STRIDES):
+    elif alone:
         return Replacement(tuple(STRIDES.index(stride) for stride in strides), None)
     raise AdaptError(
         f"{where} ({kind}) gives {levels}; a ConvNeXt gives one map each at strides "

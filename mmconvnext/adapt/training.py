@@ -47,7 +47,7 @@ def normalise_pictures(cfg: Config) -> list[str]:
 
 def _is_preprocessor(node: dict[str, Any], path: str) -> bool:
     kind = str(node.get("type")).rpartition(".")[2].lower()
-    beside = set(BESIDE).intersection(path.split("."))
+    beside = set(BESIDE).intersection(path.split(".")) or kind.startswith("reid")
     return kind.endswith("datapreprocessor") and "data_preprocessor" not in node and not beside
 
 

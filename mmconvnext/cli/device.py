@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from mmengine.config import Config
@@ -13,9 +12,9 @@ from mmengine.device import get_device
 from mmengine.device import utils as device_utils
 from torch import distributed
 
+from mmconvnext.adapt.norms import plain_batch_norm
 from mmconvnext.cli.errors import UsageError
 
-_SYNC_NORMS = ("SyncBN", "MMSyncBN", "NaiveSyncBN", "SyncBatchNorm")
 _LETTING_GO = 0.1  # seconds
 _AMP_ARGUMENTS = ("loss_scale", "dtype", "use_fp16")
 
@@ -104,7 +103,7 @@ def fit_to_device(cfg: Config, device: str) -> str:
     changes = []
     if on_cpu and _drop_amp(cfg):
         changes.append("fp32 instead of AMP")
-    if (on_cpu or alone) and _plain_batch_norm(cfg.get("model")):
+    if (on_cpu or alone) and plain_batch_norm(cfg.get("model")):
         changes.append("plain BatchNorm instead of SyncBN")
     if on_cpu and not alone:
         _distribute_on_cpu(cfg)
@@ -120,20 +119,6 @@ def _drop_amp(cfg: Config) -> bool:
     for name in _AMP_ARGUMENTS:
         wrapper.pop(name, None)
     return True
-
-
-def _plain_batch_norm(node: Any) -> bool:
-    """Replace every SyncBN type inside ``node``; returns whether there was one."""
-    changed = False
-    if isinstance(node, dict):
-        if node.get("type") in _SYNC_NORMS:
-            node["type"] = "BN"
-            changed = True
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for item in node:
-            changed |= _plain_batch_norm(item)
-    return changed
 
 
 def _distribute_on_cpu(cfg: Config) -> None:

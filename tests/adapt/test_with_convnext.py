@@ -11,6 +11,7 @@ from torch import nn
 
 from mmconvnext import ConvNeXt
 from mmconvnext.adapt import BACKBONES, AdaptError, with_convnext
+from mmconvnext.adapt.levels import Levels, replacement_of
 from mmconvnext.backbones.archs import ARCHS
 from mmconvnext.checkpoints.zoo import find_weights_name
 from mmconvnext.cli.models import build_without_memory
@@ -125,6 +126,14 @@ def test_raw_pictures_are_normalised_and_each_change_is_told_once():
         preprocessor.mean = [0.0, 0.0, 0.0]
     changes = with_convnext(cfg, "convnext_tiny").changes
     assert len([change for change in changes if ".mean: [0.0, 0.0, 0.0] -> " in change]) == 1
+
+
+def test_without_out_indices_the_strides_tell():
+    """mmpose's ResNet gives its last map by default."""
+    levels = Levels((2048,), (32,))
+    assert replacement_of({"type": "mmpose.ResNet"}, levels, "here") == ((3,), None)
+    dilated = Levels((256, 512, 1024, 2048), (4, 8, 8, 8))
+    assert replacement_of({"type": "ResNet"}, dilated, "here") == ((0, 1, 2, 3), 8)
 
 
 def test_a_convnext_of_mmpretrain_is_replaced_without_it():

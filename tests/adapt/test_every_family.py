@@ -1,0 +1,76 @@
+"""One config of every family that mmdet and mmseg ship: adapted, trained a step, and predicting."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterable
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mmconvnext.adapt import AdaptError, with_convnext
+from mmconvnext.cli.configs import load_config
+from mmconvnext.cli.coverage import PACKAGES, shipped_configs
+from mmconvnext.cli.trial import TINY, backbone_kind, is_usual
+from mmconvnext.evaluation.one_step import try_model
+
+# What other packages stand in the way of, and how they say it.
+BERT = "mmdet's language models need transformers < 5"
+OUTSIDE = {
+    "deepsort": ("mmpretrain", "its re-identification network is mmpretrain's"),
+    "reid": ("mmpretrain", "its network is mmpretrain's"),
+    "glip": (r"object.__init__\(\) takes exactly one argument", BERT),
+    "grounding_dino": ("has no attribute batch_encode_plus", BERT),
+    "mm_grounding_dino": ("has no attribute batch_encode_plus", BERT),
+}
+if sys.version_info < (3, 11):
+    OLD = "the test requirements leave out what has no wheels for Python 3.10"
+    OUTSIDE |= {"boxinst": ("skimage", OLD), "paa": ("sklearn", OLD), "lad": ("sklearn", OLD)}
+
+
+def families() -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for package in PACKAGES:
+        for name, family in shipped_configs(package):
+            found.setdefault(f"{package}-{family}", []).append(name)
+    return found
+
+
+FAMILIES = families()
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """More help little with maps this small."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def first_adapted(names: Iterable[str]) -> Config:
+    """Of the configs with a backbone that a ConvNeXt replaces, the first in which it can."""
+    error: Exception | None = None
+    for name in names:
+        cfg = load_config(name, {})
+        if cfg.get("model") and is_usual(backbone_kind(cfg.model)):
+            try:
+                return with_convnext(cfg, TINY, weights=None).config
+            except AdaptError as refused:  # a C4, say
+                error = error or refused
+    if error is not None:
+        raise error
+    pytest.skip("has no ResNet, ResNeXt, Res2Net or Swin backbone")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_config_of_each_family(family):
+    outside = OUTSIDE.get(family.partition("-")[2])
+    try:
+        try_model(first_adapted(FAMILIES[family]))
+    except Exception as error:
+        if outside is None or not re.search(outside[0], str(error)):
+            raise
+        pytest.skip(outside[1])
