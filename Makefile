@@ -24,7 +24,7 @@ demo: $(READY)
 	@$(BIN)/mmconvnext demo --task $(TASK)
 
 test: $(READY)
-	@$(BIN)/python -m pytest
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 lint: $(READY)
 	@$(BIN)/ruff check .

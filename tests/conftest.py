@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mmengine.registry import DefaultScope
+from mmengine.utils import ManagerMixin
 
 from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
 
@@ -16,11 +16,18 @@ CONFIGS = Path(__file__).parent / "cli" / "configs"
 
 
 @pytest.fixture(autouse=True)
-def scope_of_its_own() -> Iterator[None]:
-    """mmengine names a run by its config and the second it starts in. A run of the same name in an
-    earlier test would lend this one its scope, with another package's registries."""
+def names_of_its_own() -> Iterator[None]:
+    """mmengine keeps scopes, loggers, visualizers and message hubs by name for the process: a run
+    of the same name in an earlier test would lend this one its registries and its folder."""
     yield
-    DefaultScope._instance_dict.clear()
+    for kind in _all_kinds(ManagerMixin):
+        kind._instance_dict.clear()
+
+
+def _all_kinds(parent: type) -> Iterator[type]:
+    for kind in parent.__subclasses__():
+        yield kind
+        yield from _all_kinds(kind)
 
 
 @pytest.fixture(params=list(MAKERS))

@@ -40,15 +40,28 @@ def read_config(name: str) -> tuple[Config, list[str]]:
     try:
         cfg = Config.fromfile(name, import_custom_modules=False)
         changes = use_own_convnext(cfg)
-        if cfg.get("custom_imports"):
-            import_modules_from_strings(**cfg.custom_imports)
     except SyntaxError as error:
         raise UsageError(_syntax_error(name, error)) from error
     except FileNotFoundError as error:
         raise UsageError(_missing_base(name, error)) from error
     except Exception as error:
         raise UsageError(f"config {_place(name, error)}: {describe(error)}") from error
+    _import_modules(cfg)
     return cfg, changes
+
+
+def _import_modules(cfg: Config) -> None:
+    """Import what ``cfg`` asks for, as mmengine does when it reads a config by itself."""
+    wanted = cfg.get("custom_imports")
+    if not wanted:
+        return
+    try:
+        import_modules_from_strings(**wanted)
+    except Exception as error:
+        line = describe(error)
+        if isinstance(error.__context__, ImportError):  # mmengine names the module, not the reason
+            line += f" ({error.__context__})"
+        raise UsageError(f"config {cfg.filename}: custom_imports: {line}") from error
 
 
 def merge_options(cfg: Config, options: dict[str, Any]) -> None:

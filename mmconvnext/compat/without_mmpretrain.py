@@ -2,7 +2,8 @@
 
 Lacking there: mmdet's and mmseg's own ConvNeXt configs import ``mmpretrain.models``, whose releases
 break beside current transformers, for the one class ``mmpretrain.ConvNeXt``. Ours takes the same
-arguments. Where mmpretrain is installed, its class is used: nothing here takes effect.
+arguments, with other defaults. Where mmpretrain is installed, its class is used: nothing here takes
+effect.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from mmengine.config import Config
 
 PACKAGE = "mmpretrain"
 THEIRS, OURS = "mmpretrain.ConvNeXt", "mmconvnext.ConvNeXt"
+# Ours are made for dense prediction: all four maps, none pooled.
+THEIR_DEFAULTS = {"out_indices": -1, "gap_before_final_norm": True}
 
 
 def use_own_convnext(cfg: Config) -> list[str]:
@@ -22,7 +25,7 @@ def use_own_convnext(cfg: Config) -> list[str]:
     Returns:
         What was changed, a line each. Other types of mmpretrain's stay, and cannot be built.
     """
-    if find_spec(PACKAGE) is not None:
+    if _installed():
         return []
     changes = []
     if _drop_imports(cfg):
@@ -32,8 +35,15 @@ def use_own_convnext(cfg: Config) -> list[str]:
     return changes
 
 
+def _installed() -> bool:
+    spec = find_spec(PACKAGE)
+    # Python takes any folder of that name for a package, a checkout of their repository too.
+    return spec is not None and spec.origin is not None
+
+
 def _drop_imports(cfg: Config) -> bool:
-    wanted = (cfg.get("custom_imports") or {}).get("imports") or []
+    asked = cfg.get("custom_imports")
+    wanted = (asked.get("imports") if isinstance(asked, dict) else None) or []
     names = [wanted] if isinstance(wanted, str) else list(wanted)
     kept = [name for name in names if name.partition(".")[0] != PACKAGE]
     if kept == names:
@@ -50,7 +60,7 @@ def _rename(node: Any) -> bool:
     changed = False
     if isinstance(node, dict):
         if node.get("type") == THEIRS:
-            node["type"] = OURS
+            node.update({**THEIR_DEFAULTS, **node, "type": OURS})
             changed = True
         node = list(node.values())
     if isinstance(node, (list, tuple)):

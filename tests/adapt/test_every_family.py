@@ -13,6 +13,7 @@ from mmengine.config import Config
 from mmconvnext.adapt import AdaptError, with_convnext
 from mmconvnext.cli.configs import load_config
 from mmconvnext.cli.coverage import PACKAGES, shipped_configs
+from mmconvnext.cli.errors import UsageError
 from mmconvnext.cli.trial import TINY, backbone_kind, is_usual
 from mmconvnext.evaluation.one_step import try_model
 
@@ -54,7 +55,10 @@ def first_adapted(names: Iterable[str]) -> Config:
     """Of the configs with a backbone that a ConvNeXt replaces, the first in which it can."""
     error: Exception | None = None
     for name in names:
-        cfg = load_config(name, {})
+        try:
+            cfg = load_config(name, {})
+        except UsageError:  # mmdet ships some that nobody can read
+            continue
         if cfg.get("model") and is_usual(backbone_kind(cfg.model)):
             try:
                 return with_convnext(cfg, TINY, weights=None).config

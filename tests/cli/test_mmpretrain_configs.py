@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -23,7 +24,11 @@ SHIPPED = [
 # What the tiny configs of the tests have, in the manner of mmdet's and mmseg's own.
 THEIRS = """
 custom_imports = dict(imports={imports}, allow_failed_imports=False)
-model = dict(backbone=dict(type="mmpretrain.ConvNeXt", gap_before_final_norm=False))
+model = dict(
+    backbone=dict(
+        type="mmpretrain.ConvNeXt", out_indices=[0, 1, 2, 3], gap_before_final_norm=False
+    )
+)
 """
 
 
@@ -95,6 +100,27 @@ def test_other_imports_that_fail_are_an_error(tiny_config, tmp_path, capsys):
     assert main(["train", str(config)]) == 2
     err = capsys.readouterr().err
     assert err.count("\n") == 1 and "Failed to import not_there" in err
+    assert f"config {config}: custom_imports: " in err
+
+
+def test_an_installed_mmpretrain_that_breaks_is_said_with_the_reason(tmp_path, monkeypatch, capsys):
+    package = tmp_path / "mmpretrain"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise ImportError('cannot import name that went away')")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["analyze", SHIPPED[-1]]) == 2
+    out, err = capsys.readouterr()
+    file = config_root("mmseg") / SHIPPED[-1].partition("::")[2]
+    assert not out and err.count("\n") == 1
+    assert f"config {file}: custom_imports: " in err
+    assert "Failed to import mmpretrain.models (cannot import name that went away)" in err
+
+
+def test_analyze_prints_json_alone(capsys):
+    """The published parameters of Mask R-CNN T and UPerNet T, in millions, and nothing else."""
+    for name, published in ((SHIPPED[2], 48), (SHIPPED[-2], 60)):
+        assert main(["analyze", name, "--json"]) == 0
+        assert round(json.loads(capsys.readouterr().out)["params"] / 1e6) == published
 
 
 def test_a_config_on_top_of_theirs(tmp_path: Path):
