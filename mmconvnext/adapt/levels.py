@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
 
 from mmconvnext.adapt.errors import AdaptError
+from mmconvnext.compat.without_mmpretrain import OURS, THEIR_DEFAULTS, THEIRS, is_installed
 
 STRIDES = (4, 8, 16, 32)  # of ConvNeXt's stages
 _PICTURE = 256
@@ -52,9 +52,9 @@ def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
     """
     kind = backbone.get("type")
     arguments = {key: value for key, value in backbone.items() if key not in _IGNORED}
-    if kind == "mmpretrain.ConvNeXt":  # its package need not be there
-        arguments = {"out_indices": -1, **arguments, "type": "mmconvnext.ConvNeXt"}
-    elif str(kind).startswith("mmpretrain.") and find_spec("mmpretrain") is None:
+    if kind == THEIRS and not is_installed():
+        arguments = {**THEIR_DEFAULTS, **arguments, "type": OURS}
+    elif str(kind).startswith("mmpretrain.") and not is_installed():
         raise AdaptError(f"{where} ({kind}) is mmpretrain's, which is not installed; install it")
     try:
         outs = _try(arguments, scope)

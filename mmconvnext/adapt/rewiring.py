@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ _TEACHER = "teacher_"
 # Necks that hand on all maps but the last as they are.
 _HANDING_ON = ("JPU",)
 _FEEDING_BACK = "RFP"
+_SEGMENTORS_HEAD = r"(decode|auxiliary)_head(\.\d+)?"
 
 
 class Rewiring:
@@ -79,11 +81,11 @@ class Rewiring:
     def _heads(self, levels: range) -> None:
         """The parts that say which maps they read, or that read all of them."""
         for node, path in self._nodes():
-            top = path.removeprefix(self.path).partition(".")[0]
+            is_head = re.fullmatch(_SEGMENTORS_HEAD, path.removeprefix(self.path))
             if "in_channels" not in node:
                 continue
             channels, index = node["in_channels"], node.get("in_index")
-            if index is None and top in ("decode_head", "auxiliary_head") and "channels" in node:
+            if index is None and is_head:
                 index = -1  # mmseg's default
             if isinstance(channels, (list, tuple)) and list(channels) == self.old and index is None:
                 self._read(node, path, list(levels), list(self.new))

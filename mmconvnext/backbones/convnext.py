@@ -126,6 +126,7 @@ class ConvNeXt(BaseModule):
         ValueError: an argument is out of range.
     """
 
+    takes_any_layout = True  # by which ``checkpoints`` knows it
     init_cfg: Any  # mmengine has no types
     _is_init: bool
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import torch
 from mmengine.logging import MMLogger
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
@@ -57,11 +58,11 @@ def read_for_mmengine(path: str, map_location: Any = "cpu") -> Any:
     if not isinstance(content, dict):
         return content
     weights = find_weights(content, ema=_averaged.get(), source=f"checkpoint {path}")
-    mmengines = "state_dict" in content and not _averaged.get()
-    if not mmengines and (path.endswith(".safetensors") or _has_network(weights)):
-        others = {key: value for key, value in content.items() if key not in weights}
+    bare = "state_dict" not in content
+    if _averaged.get() or (bare and (path.endswith(".safetensors") or _has_network(weights))):
+        others = {key: value for key, value in content.items() if not torch.is_tensor(value)}
         content = {"meta": {}, **others, "state_dict": weights}
-    _last_read.remember(str(path), weights)
+    _last_read.remember(path, weights)
     return content
 
 

@@ -89,7 +89,8 @@ def load_pretrained_backbone(
     Raises:
         CheckpointError: unreadable, or of another network: what is expected and found.
     """
-    report = _load(module, *_fitting(module, checkpoint, prefix, ema, stem), checkpoint)
+    fitting = fit_backbone(module, checkpoint, prefix, ema=ema, stem=stem)
+    report = _load(module, *fitting, checkpoint)
     MMLogger.get_current_instance().info(f"{type(module).__name__}: {report}")
     return report
 
@@ -167,22 +168,16 @@ def convert_backbone(weights: Mapping[str, Tensor], prefix: str | None, source: 
     return to_native(weights, *known)
 
 
-def check_pretrained_backbone(
+def fit_backbone(
     module: nn.Module,
     checkpoint: str,
     prefix: str | None = None,
     *,
     ema: bool = False,
     stem: str | None = None,
-) -> None:
-    """Raise what :func:`load_pretrained_backbone` would; ``module`` may be on the meta device."""
-    _fitting(module, checkpoint, prefix, ema, stem)
-
-
-def _fitting(
-    module: nn.Module, checkpoint: str, prefix: str | None, ema: bool, stem: str | None
 ) -> tuple[Converted, dict[str, Tensor]]:
-    """What the file has, and its weights in the shapes of ``module``."""
+    """What the file has, and its weights in the shapes of ``module``, which may be on the meta
+    device; arguments and errors as in :func:`load_pretrained_backbone`."""
     source = f"checkpoint {checkpoint}"
     weights = find_weights(read_checkpoint(checkpoint), ema=ema, source=source)
     converted = convert_backbone(weights, prefix, source)

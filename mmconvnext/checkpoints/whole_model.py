@@ -147,8 +147,9 @@ def fit_to_model(weights: dict[str, Tensor], model: nn.Module, source: str) -> F
 
 
 def is_convnext(module: nn.Module) -> bool:
-    """By its layout, since this part of the package does not know the network."""
-    return {"downsample_layers", "stages"} <= module._modules.keys()
+    """Whether ``module`` is this package's, which says so: others', mmpretrain's for one, have the
+    same parts under names of their own."""
+    return getattr(module, "takes_any_layout", False) is True
 
 
 def convnexts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

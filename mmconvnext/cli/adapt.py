@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mmconvnext.cli.backbone import add_backbone_options
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
+from mmconvnext.cli.files import finished_file
 from mmconvnext.cli.options import add_config_options
 
 
@@ -48,13 +49,8 @@ def adapt(args: argparse.Namespace) -> None:
     for change in changes:
         print(change)
     if args.out is not None:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        fresh = args.out.with_name(f".{args.out.stem}.unfinished.py")
-        try:
-            cfg.dump(fresh)
-            fresh.replace(args.out)
-        finally:
-            fresh.unlink(missing_ok=True)
+        with finished_file(args.out) as unfinished:
+            cfg.dump(unfinished)
         print(f"written: {args.out}")
 
 

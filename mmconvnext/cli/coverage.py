@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
+from mmconvnext.cli.files import finished_file
 from mmconvnext.cli.options import positive
 
 PACKAGES = ("mmdet", "mmseg")
@@ -75,8 +76,8 @@ def coverage(args: argparse.Namespace) -> None:
         raise UsageError(f"no config of a model with {_choice(args)}")
     results = list(_results(names, args))
     out = Path(args.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page(results, _choice(args)), encoding="utf-8")
+    with finished_file(out) as unfinished:
+        unfinished.write_text(page(results, _choice(args)), encoding="utf-8")
     counts = {status: sum(r["status"] == status for r in results) for status, _ in _SUMMARY}
     told = ", ".join(f"{counts[status]} {what}" for status, what in _SUMMARY)
     unread = sum(r["status"] == "unreadable" for r in results)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from mmconvnext.adapt.walking import dicts
 from mmconvnext.cli.configs import config_name
 from mmconvnext.cli.errors import UsageError
 
@@ -43,7 +43,7 @@ def set_data_root(cfg: Config, root: str) -> None:
     """
     parts = [cfg[key] for key in (*_LOADERS, *_EVALUATORS) if cfg.get(key)]
     rooted = [
-        node for part in parts for node in _dicts(part) if isinstance(node.get("data_root"), str)
+        node for part in parts for node, _ in dicts(part) if isinstance(node.get("data_root"), str)
     ]
     old = {node["data_root"] for node in rooted}
     if isinstance(cfg.get("data_root"), str):
@@ -55,7 +55,7 @@ def set_data_root(cfg: Config, root: str) -> None:
         )
     longest_first = sorted((part.rstrip("/") for part in old if part), key=len, reverse=True)
     for part in parts:
-        for node in _dicts(part):
+        for node, _ in dicts(part):
             for key, value in node.items():
                 node[key] = root if key == "data_root" else _moved(value, longest_first, root)
 
@@ -66,16 +66,6 @@ def _moved(value: Any, old: list[str], root: str) -> Any:
             if value == prefix or value.startswith(f"{prefix}/"):
                 return f"{root.rstrip('/')}{value[len(prefix) :]}"
     return value
-
-
-def _dicts(node: Any) -> Iterator[dict[str, Any]]:
-    """Every dict inside ``node``, itself included."""
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for item in node:
-            yield from _dicts(item)
 
 
 def use_amp(cfg: Config) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from mmconvnext.cli.backbone import add_backbone_options
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
+from mmconvnext.cli.files import finished_file
 from mmconvnext.cli.options import add_shared_options
 from mmconvnext.cli.processes import rank
 
@@ -77,7 +78,7 @@ def _test(args: argparse.Namespace) -> None:
         running.tell(line)
     running.tell(changed)
     running.tell(views)
-    with device.running_on(place, cfg), _finished_file(args.out) as unfinished:
+    with device.running_on(place, cfg), _written(args.out) as unfinished:
         runner = running.build_runner(cfg)
         if unfinished is not None:
             _dump_predictions(runner, unfinished, cfg.get("default_scope"))
@@ -98,26 +99,8 @@ def _check_targets(out: Path | None, show_dir: Path | None) -> None:
         raise UsageError(f"--show-dir {show_dir}: is a file, a folder is needed")
 
 
-@contextmanager
-def _finished_file(path: Path | None) -> Iterator[Path | None]:
-    """A name beside ``path`` to write to, which becomes ``path`` only once everything went well.
-
-    Of several processes the first writes it; the others leave it alone.
-    """
-    if path is None:
-        yield None
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.stem}.unfinished{path.suffix}")
-    if rank() > 0:
-        yield unfinished
-        return
-    try:
-        yield unfinished
-        if unfinished.exists():
-            unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def _written(out: Path | None) -> AbstractContextManager[Path | None]:
+    return nullcontext() if out is None else finished_file(out)
 
 
 def _dump_predictions(runner: Any, path: Path, scope: str | None) -> None:

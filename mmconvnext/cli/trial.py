@@ -36,22 +36,25 @@ def try_config(name: str) -> dict[str, Any]:
     kind = backbone_kind(cfg.model)
     try:
         adapted = with_convnext(cfg, TINY, weights=None).config
-        mark = _mark(adapted)
-        if mark not in _tried:
-            _tried[mark] = ""
-            try_model(adapted)
     except AdaptError as error:
         return _answer("adapt", kind, str(error))
     except Exception as error:
-        _tried[mark] = describe(error)
+        return _answer("fails", kind, describe(error))
+    mark = _mark(adapted)
+    if mark not in _tried:
+        try:
+            try_model(adapted)
+            _tried[mark] = ""
+        except Exception as error:
+            _tried[mark] = describe(error)
     return _answer("fails" if _tried[mark] else "works", kind, _tried[mark])
 
 
 def _mark(cfg: Config) -> str:
-    """What a trial depends on: equal for configs that differ in their old backbone's depth, their
-    schedule or their pictures' sizes."""
-    scope, model = cfg.get("default_scope"), cfg.model.to_dict()
-    return repr((scope, "'with_mask': True" in repr(cfg.get("train_dataloader")), model))
+    """What a trial depends on: equal for configs that differ in their old backbone's depth or
+    their schedule."""
+    masks = "'with_mask': True" in repr(cfg.get("train_dataloader"))
+    return repr((cfg.get("default_scope"), masks, cfg.get("data_preprocessor"), cfg.model))
 
 
 def outcome(name: str, answer: dict[str, Any] | Exception) -> dict[str, Any]:

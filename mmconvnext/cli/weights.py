@@ -8,11 +8,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmconvnext.checkpoints.loading import (
-    check_pretrained_backbone,
-    find_weights,
-    pretrained_options,
-)
+from mmconvnext.checkpoints.loading import find_weights, fit_backbone, pretrained_options
 from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint
 from mmconvnext.checkpoints.whole_model import is_convnext, load_weights
 from mmconvnext.cli.models import build_without_memory
@@ -70,7 +66,7 @@ def check_initial_weights(cfg: Config) -> None:
     for module in build_without_memory(cfg).modules():
         if is_convnext(module):
             for options in pretrained_options(module.init_cfg):
-                check_pretrained_backbone(module, **options)
+                fit_backbone(module, **options)
                 of_convnexts.add(options["checkpoint"])
     for path in files:
         if path not in of_convnexts:

@@ -36,7 +36,7 @@ def install(load: Load) -> None:
 def load_by(module: ModuleType, load: Load) -> None:
     """Change ``mmengine.runner.checkpoint``, or onedl's, in place; once."""
     original = module.load_state_dict
-    if getattr(original, "__wrapped__", None) is not None:
+    if getattr(original, "__globals__", None) is globals():
         return
 
     @wraps(original)

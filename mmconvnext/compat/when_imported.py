@@ -12,8 +12,11 @@ Change = Callable[[ModuleType], None]
 
 
 def change_module(name: str, change: Change) -> None:
-    """Call ``change`` with the module ``name`` as soon as there is one, and when it is imported
-    again; a second ``change`` of the same function's name and module takes no effect."""
+    """Call ``change`` with the module ``name``: now if there is one, and at every import of it.
+
+    ``change`` has to do nothing the second time. At imports, of several of the same qualified name
+    the first is called.
+    """
     finder = next((f for f in sys.meta_path if isinstance(f, _Finder)), None)
     if finder is None:
         finder = _Finder()

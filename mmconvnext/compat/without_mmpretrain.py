@@ -25,7 +25,7 @@ def use_own_convnext(cfg: Config) -> list[str]:
     Returns:
         What was changed, a line each. Other types of mmpretrain's stay, and cannot be built.
     """
-    if _installed():
+    if is_installed():
         return []
     changes = []
     if _drop_imports(cfg):
@@ -35,7 +35,8 @@ def use_own_convnext(cfg: Config) -> list[str]:
     return changes
 
 
-def _installed() -> bool:
+def is_installed() -> bool:
+    """Whether mmpretrain can be imported."""
     spec = find_spec(PACKAGE)
     # Python takes any folder of that name for a package, a checkout of their repository too.
     return spec is not None and spec.origin is not None

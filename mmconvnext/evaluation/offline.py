@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from mmconvnext.adapt.norms import plain_batch_norm
+from mmconvnext.adapt.walking import dicts
 
 _DOWNLOADS = ("pretrained", "teacher_ckpt")  # arguments that name weights
 # Steps that bring a batch to a size of theirs: (type, the argument that says which).
@@ -36,24 +37,17 @@ def model_for_trial(cfg: Config, size: int) -> Iterator[ConfigDict]:
         model.setdefault("data_preprocessor", deepcopy(cfg.data_preprocessor))
     _find_teacher(model, cfg.get("default_scope"))
     plain_batch_norm(model)
-    _each_dict(model, _leave_out_weights)
-    _each_dict(model, _keep_activations)
-    _each_dict(model, _look_at_few)
-    _each_dict(model, lambda node: _fit_size(node, size))
+    for node, _ in dicts(model):
+        _leave_out_weights(node)
+        _keep_activations(node)
+        _look_at_few(node)
+        _fit_size(node, size)
     with TemporaryDirectory() as folder:
         if model.get("language_model"):
             _make_bert(Path(folder))
-            _each_dict(model, lambda node: _name_bert(node, folder))
+            for node, _ in dicts(model):
+                _name_bert(node, folder)
         yield model
-
-
-def _each_dict(node: Any, change: Callable[[dict[str, Any]], None]) -> None:
-    if isinstance(node, dict):
-        change(node)
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for item in node:
-            _each_dict(item, change)
 
 
 def _leave_out_weights(node: dict[str, Any]) -> None:

@@ -86,7 +86,7 @@ def test_every_name(name, config):
         assert long in weights and find_weights_name(weights) is not None
     assert cfg.optim_wrapper.optimizer.type == "AdamW"
     decay = "stage_wise" if "mmseg" in config else "layer_wise"
-    assert cfg.optim_wrapper.paramwise_cfg.decay_type == decay or family == "convnextv2"
+    assert cfg.optim_wrapper.paramwise_cfg.decay_type == decay
     builds(cfg)
 
 
@@ -142,6 +142,7 @@ def test_a_convnext_of_mmpretrain_is_replaced_without_it():
         "type": "mmpretrain.ConvNeXt",
         "arch": "base",
         "out_indices": [0, 1, 2, 3],
+        "gap_before_final_norm": False,
     }
     cfg.model.neck.in_channels = [128, 256, 512, 1024]
     assert with_convnext(cfg, "convnext_tiny").config.model.neck.in_channels == TINY

@@ -25,7 +25,7 @@ transformers = pytest.importorskip(
 
 V1 = ("tiny", "small", "base", "large", "xlarge")
 V2 = ("atto", "femto", "pico", "nano", "tiny", "base", "large", "huge")
-TIMM = (("", ("atto", "femto", "pico", "nano", *V1, "xxlarge")), ("v2", V2))
+TIMM = (("", ("atto", "femto", "pico", "nano", *V1, "xxlarge")), ("v2", (*V2, "small")))
 TORCHVISION = V1[:4]
 DINOV3 = V1[:4]
 
@@ -185,6 +185,23 @@ def test_transformers(family: str, size: str, image: Tensor, tmp_path: Path) -> 
 
 def prefixed(weights: dict[str, Tensor], prefix: str, **others: Tensor) -> dict[str, Tensor]:
     return {f"{prefix}{key}": value for key, value in weights.items()} | others
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "dropped"),
+    [
+        ("convnext_large_mlp", "large", {"norm before the classifier": 2, "classifier": 4}),
+        # Its norm before the classifier is `norm_pre`, before pooling.
+        ("convnext_tiny_hnf", "tiny", {"not part of the backbone": 2, "classifier": 2}),
+    ],
+)
+def test_timms_other_heads(
+    name: str, size: str, dropped: dict[str, int], image: Tensor, tmp_path: Path
+) -> None:
+    with torch.device("meta"):
+        model = timm.create_model(name)
+    report = check(numbers(model), timm_maps, image, tmp_path / "w.pth", size)
+    check_report(report, "timm", dropped)
 
 
 def check_weights(

@@ -271,6 +271,36 @@ def test_averaged_weights_are_read_on_demand(save):
     assert "expected averaged weights under model_ema or state_dict_ema" in error
 
 
+def test_averaged_weights_of_other_networks_are_read_on_demand(save):
+    trained, mean = {"weight": torch.zeros(1, 1)}, {"weight": torch.ones(1, 1)}
+    model = nn.Linear(1, 1, bias=False)
+    file = save({"model": trained, "state_dict": trained, "model_ema": mean})
+    with averaged():
+        mmengines(model, file)
+    assert_same(model.state_dict(), mean)
+
+
+def test_others_networks_with_such_parts_keep_their_names(save):
+    """An installed mmpretrain's ConvNeXt, say."""
+
+    class Theirs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.downsample_layers = nn.ModuleList([nn.Conv2d(3, 4, 4)])
+            block = nn.Module()
+            block.depthwise_conv = nn.Conv2d(4, 4, 7, groups=4)
+            self.stages = nn.ModuleList([nn.Sequential(block)])
+
+    class Model(nn.Module):
+        def __init__(self, seed: int) -> None:
+            super().__init__()
+            self.backbone = randomised(Theirs(), seed)
+
+    source, model = Model(0), Model(1)
+    mmengines(model, save({"state_dict": source.state_dict()}), strict=True)
+    assert_same(model.state_dict(), source.state_dict())
+
+
 def test_init_cfg_of_a_whole_model(save):
     class Model(BaseModule):
         def __init__(self, **kwargs) -> None:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
+from mmconvnext.adapt.norms import plain_batch_norm
 from mmconvnext.cli.main import main
+from mmconvnext.cli.overrides import set_data_root
+from mmconvnext.compat.config_root import config_root
+
+ON_CPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 RESNET = """
 model = dict(
@@ -68,6 +76,25 @@ def test_bad_input(resnet, tmp_path, capsys):
     out = tmp_path / "c4.py"
     line = refused(capsys, "adapt", c4, "--backbone", "convnext_tiny", "-o", str(out))
     assert "use the method's config with an FPN" in line and not out.exists()
+
+
+def test_mmdets_own_tool_trains_the_written_config(resnet, shapes, tmp_path):
+    out = tmp_path / "adapted.py"
+    options = ["--weights", "none", "--backbone", "convnext_atto", "-o", str(out)]
+    one_step = "train_cfg.max_epochs=1 optim_wrapper.type=OptimWrapper"
+    assert main(["adapt", resnet, *options, "--cfg-options", *one_step.split()]) == 0
+    cfg = Config.fromfile(out)
+    del cfg.optim_wrapper["loss_scale"]
+    set_data_root(cfg, str(shapes["detection"]))
+    plain_batch_norm(cfg.model)
+    cfg.dump(out)
+    tool = config_root("mmdet").parent / "tools" / "train.py"
+    work = tmp_path / "work"
+    command = [sys.executable, str(tool), str(out), "--work-dir", str(work)]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | ON_CPU)
+    assert done.returncode == 0, done.stderr[-2000:]
+    weights = torch.load(work / "epoch_1.pth", weights_only=False)["state_dict"]
+    assert weights["backbone.stages.2.5.gamma"].shape == (160,)
 
 
 def test_adapt_writes_a_config(tmp_path, capsys):
