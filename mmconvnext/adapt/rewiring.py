@@ -41,17 +41,22 @@ class Rewiring:
         """Change everything.
 
         Raises:
-            AdaptError: a part's channel counts are not the backbone's, or it is made of the old
-                backbone's layers.
+            AdaptError: a part's channel counts are not the backbone's, no part's are, or it is made
+                of the old backbone's layers.
         """
         first, path = first_neck(self.owner, self.path)
-        if first is None:
+        if first is not None and not set(_CHANNEL_KEYS).isdisjoint(first):
+            self._neck(first, path)
+            if first.get("type") in _HANDING_ON:
+                self._heads(range(len(self.old) - 1))
+        else:  # a neck without such a setting, pooling say, leaves the channels as they are
             self._heads(range(len(self.old)))
             self._single_level()
-            return
-        self._neck(first, path)
-        if first.get("type") in _HANDING_ON:
-            self._heads(range(len(self.old) - 1))
+        if not self.used:
+            raise AdaptError(
+                f"{self.gives}; no neck or head was found whose in_channels are of these, so that "
+                "what reads them cannot be corrected"
+            )
 
     def _neck(self, neck: dict[str, Any], path: str) -> None:
         first = neck.get("start_level", 0)

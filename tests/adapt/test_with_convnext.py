@@ -136,6 +136,15 @@ def test_without_out_indices_the_strides_tell():
     assert replacement_of({"type": "ResNet"}, dilated, "here") == ((0, 1, 2, 3), 8)
 
 
+def test_a_neck_that_only_pools_leaves_the_channels_to_the_head():
+    """As mmpose's regression has it."""
+    cfg = load("mmdet::yolof/yolof_r50-c5_8xb8-1x_coco.py")
+    cfg.model.neck = {"type": "GlobalAveragePooling"}
+    cfg.model.bbox_head.in_channels = 2048
+    model = with_convnext(cfg, "convnext_tiny").config.model
+    assert model.bbox_head.in_channels == 768
+
+
 def test_a_convnext_of_mmpretrain_is_replaced_without_it():
     cfg = load("mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py")
     cfg.model.backbone = {
@@ -333,6 +342,15 @@ def test_wrong_channel_counts_and_names_are_refused():
         with_convnext(cfg, "convnext_tiny")
     with pytest.raises(AdaptError, match="'convnext_tinny'; did you mean convnext_tiny"):
         with_convnext(cfg, "convnext_tinny")
+
+
+def test_maps_that_nothing_is_seen_to_read_are_refused():
+    cfg = load("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py")
+    del cfg.model["neck"]
+    with pytest.raises(
+        AdaptError, match="no neck or head was found whose in_channels are of these"
+    ):
+        with_convnext(cfg, "convnext_tiny")
 
 
 def test_the_written_config_needs_no_adapter(tmp_path):
