@@ -14,7 +14,7 @@ from mmconvnext.version import __version__
 _STACK = ("torch", "torchvision", "mmengine", "mmcv", "mmdet", "mmseg")
 _HEAD = """# Coverage
 
-Each config that mmdet and mmseg ship, with a tiny ConvNeXt of random weights put in place of its \
+Configs that mmdet and mmseg ship, each with a tiny ConvNeXt of random weights put in place of its \
 backbone: one training step (finite losses, gradients down to the backbone) and one prediction on \
 made-up pictures, on the CPU. Configs whose models are then equal are tried once. It says that \
 the parts fit together, not how well they learn.
