@@ -12,7 +12,7 @@ help:
 	@echo "make demo [TASK=detection|segmentation]   train and test on made-up pictures, some minutes on a laptop"
 	@echo "make test                                 run the tests"
 	@echo "make lint                                 ruff and mypy"
-	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (an hour)"
+	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (long)"
 	@echo "make format                               let ruff rewrite the code"
 	@echo "PYTHON=/path/to/python                    the interpreter to set up with (3.10 or newer)"
 
