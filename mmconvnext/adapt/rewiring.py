@@ -90,7 +90,7 @@ class Rewiring:
             if "in_channels" not in node:
                 continue
             channels, index = node["in_channels"], node.get("in_index")
-            if index is None and is_head:
+            if index is None and is_head and isinstance(channels, int):
                 index = -1  # mmseg's default
             if isinstance(channels, (list, tuple)) and list(channels) == self.old and index is None:
                 self._read(node, path, list(levels), list(self.new))

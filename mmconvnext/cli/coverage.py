@@ -92,13 +92,15 @@ def wanted_configs(args: argparse.Namespace) -> Iterator[str]:
     """
     from mmconvnext.cli.trial import first_of_each_kind
 
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     for package in (args.package,) if args.package else PACKAGES:
         for name, family in shipped_configs(package):
-            found.setdefault(family, []).append(name)
-    if missing := set(args.family or ()) - set(found):
-        raise UsageError(f"--family {sorted(missing)[0]}: no such folder; there are {_list(found)}")
-    for family, names in found.items():
+            found.setdefault((package, family), []).append(name)
+    families = {family for _, family in found}
+    if missing := set(args.family or ()) - families:
+        known = ", ".join(sorted(families))
+        raise UsageError(f"--family {sorted(missing)[0]}: no such folder; there are {known}")
+    for (_, family), names in found.items():
         if not args.family or family in args.family:
             yield from first_of_each_kind(names) if args.one_per_family else names
 
@@ -167,7 +169,3 @@ def _choice(args: argparse.Namespace) -> str:
     parts += [f"--family {name}" for name in args.family or ()]
     parts += ["--one-per-family"] if args.one_per_family else []
     return " ".join(parts)
-
-
-def _list(names: dict[str, Any]) -> str:
-    return ", ".join(sorted(names))

@@ -221,6 +221,10 @@ def test_a_convnext_of_mmpretrain_is_replaced_without_it():
             {"panoptic_head.in_channels": TINY},
         ),
         (
+            "mmseg::mask2former/mask2former_r50_8xb2-160k_ade20k-512x512.py",
+            {"decode_head.in_channels": TINY},
+        ),
+        (
             "mmdet::mask2former_vis/mask2former_r50_8xb2-8e_youtubevis2021.py",
             {"track_head.in_channels": TINY},
         ),

@@ -50,6 +50,13 @@ def test_two_families(files, tmp_path, capsys, monkeypatch):
     assert (tmp_path / "page.md").read_text() == text
 
 
+def test_a_family_of_two_packages_is_two():
+    args = command.parser().parse_args(["--family", "mask2former", "--one-per-family"])
+    names = list(command.wanted_configs(args))
+    for package in ("mmdet", "mmseg"):
+        assert len([name for name in names if name.startswith(f"{package}::mask2former/")]) == 2
+
+
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(["coverage", *arguments]) == 2
     out, err = capsys.readouterr()

@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from mmconvnext.cli.errors import INTERRUPTED, report_errors
+from mmconvnext.cli.files import finished_file
 from mmconvnext.cli.main import main
-from mmconvnext.cli.test import _finished_file
 from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
 
 ROOT = Path(__file__).parents[2]
@@ -259,7 +259,7 @@ def test_a_process_of_several_names_itself(variables, who, monkeypatch, capsys):
 def test_predictions_are_put_in_place_by_the_first_process_alone(monkeypatch, tmp_path):
     for number in (1, 0):
         monkeypatch.setenv("RANK", str(number))
-        with _finished_file(tmp_path / "out.pkl") as unfinished:
+        with finished_file(tmp_path / "out.pkl") as unfinished:
             unfinished.write_text("results")
         assert unfinished.exists() == (number > 0)
         assert (tmp_path / "out.pkl").exists() == (number == 0)
