@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.dist import is_distributed
 
 from mmconvnext.adapt.errors import AdaptError
 from mmconvnext.adapt.levels import Levels, levels_of, replacement_of
 from mmconvnext.adapt.names import DETECTION, SEGMENTATION, licence, settings
+from mmconvnext.adapt.norms import plain_batch_norm
 from mmconvnext.adapt.rewiring import Rewiring, check_neck
 from mmconvnext.adapt.training import BESIDE, normalise_pictures, train_as_published
 from mmconvnext.backbones.archs import resolve_arch
@@ -34,6 +36,7 @@ def with_convnext(
     *,
     weights: str | None = "auto",
     keep_optimizer: bool = False,
+    distributed: bool | None = None,
 ) -> Adapted:
     """A config with a ConvNeXt in place of its backbone; ``cfg`` stays as it is.
 
@@ -48,6 +51,8 @@ def with_convnext(
         weights: to start from: a checkpoint; ``'auto'``: the backbone's published ones; None:
             random ones.
         keep_optimizer: leave optimizer and schedules as they are.
+        distributed: whether several processes are to run it; in a single one SyncBN becomes BN.
+            None: as this process runs.
 
     Raises:
         AdaptError: an unknown name, or what in the config stands in the way.
@@ -72,6 +77,8 @@ def with_convnext(
         adapted.changes.append("find_unused_parameters: True")
     if not keep_optimizer:
         adapted.changes += train_as_published(cfg, wanted.optim_wrapper)
+    if not (is_distributed() if distributed is None else distributed):
+        adapted.changes += plain_batch_norm(cfg.model)
     _import_package(cfg)
     return adapted
 
@@ -111,6 +118,8 @@ def _replace(
     new.pop("frozen_stages", None)
     if frozen > 0:
         new["frozen_stages"] = min(frozen, 4)
+    elif frozen == 0:
+        changes.append(f"{where}.frozen_stages: 0, the stem alone -> none; 1: stem and first stage")
     channels = resolve_arch(new.get("arch", "tiny")).channels
     given = Levels(tuple(channels[i] for i in place.out_indices), levels.strides)
     owner["backbone"] = new

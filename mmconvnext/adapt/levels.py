@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -64,11 +65,31 @@ def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
             f"{where} ({kind}) cannot be built, to see what it gives: "
             f"{type(error).__name__}: {reason[0] if reason else ''}"
         ) from error
-    maps = outs if isinstance(outs, (list, tuple)) else [outs]
-    if not all(torch.is_tensor(out) and out.ndim == 4 for out in maps):
+    levels = trained = _as_levels(outs)
+    if levels is None:
         raise AdaptError(
             f"{where} ({kind}) does not give feature maps, so no pyramid can be put there"
         )
+    if not _is_staged(kind):
+        with suppress(Exception):  # what cannot be tried is not known to differ
+            trained = _as_levels(_try(arguments, scope, training=True))
+    if trained != levels:
+        raise AdaptError(
+            f"{where} ({kind}) gives {levels}, but {trained} in training, for heads of its own "
+            "kind; a ConvNeXt gives the same maps in both"
+        )
+    return levels
+
+
+def _is_staged(kind: Any) -> bool:
+    return str(kind).rpartition(".")[2].startswith(_STAGED)
+
+
+def _as_levels(outs: Any) -> Levels | None:
+    """What a network gave, if that is maps."""
+    maps = outs if isinstance(outs, (list, tuple)) else [outs]
+    if not all(torch.is_tensor(out) and out.ndim == 4 for out in maps):
+        return None
     return Levels(
         tuple(out.shape[1] for out in maps),
         tuple(round(_PICTURE / out.shape[-1]) for out in maps),
@@ -83,8 +104,7 @@ def replacement_of(backbone: Mapping[str, Any], levels: Levels, where: str) -> R
     """
     kind, strides = str(backbone.get("type")), levels.strides
     alone = len(set(strides)) == len(strides) and set(strides) <= set(STRIDES)
-    staged = kind.rpartition(".")[2].startswith(_STAGED)
-    if staged and ("out_indices" in backbone or not alone):
+    if _is_staged(kind) and ("out_indices" in backbone or not alone):
         count = len(strides)
         indices = tuple(backbone.get("out_indices", range(count)))
         natural = [STRIDES[i] for i in indices if i < len(STRIDES)]
@@ -99,15 +119,14 @@ def replacement_of(backbone: Mapping[str, Any], levels: Levels, where: str) -> R
     )
 
 
-def _try(arguments: dict[str, Any], scope: str) -> Any:
-    channels = arguments.get("in_channels", 3)
+def _try(arguments: dict[str, Any], scope: str, *, training: bool = False) -> Any:
     try:
-        return _run("meta", arguments, scope, channels)
+        return _run("meta", arguments, scope, training)
     except (RuntimeError, NotImplementedError):  # an operator that looks at values
-        return _run("cpu", arguments, scope, channels)
+        return _run("cpu", arguments, scope, training)
 
 
-def _run(device: str, arguments: dict[str, Any], scope: str, channels: int) -> Any:
+def _run(device: str, arguments: dict[str, Any], scope: str, training: bool) -> Any:
     with (
         MODELS.switch_scope_and_registry(scope) as registry,
         torch.random.fork_rng(devices=[]),
@@ -115,5 +134,7 @@ def _run(device: str, arguments: dict[str, Any], scope: str, channels: int) -> A
         torch.no_grad(),
     ):
         network = registry.build(deepcopy(arguments))
-        network.eval()  # mmdet's own give nothing back
-        return network(torch.zeros(1, channels, _PICTURE, _PICTURE))
+        if not training:
+            network.eval()  # mmdet's own give nothing back
+        pictures = torch.zeros(2, arguments.get("in_channels", 3), _PICTURE, _PICTURE)
+        return network(pictures)

@@ -47,6 +47,7 @@ class Rewiring:
         first, path = first_neck(self.owner, self.path)
         if first is not None and not set(_CHANNEL_KEYS).isdisjoint(first):
             self._neck(first, path)
+            self._handed_on(first, path)
             if first.get("type") in _HANDING_ON:
                 self._heads(range(len(self.old) - 1))
         else:  # a neck without such a setting, pooling say, leaves the channels as they are
@@ -70,6 +71,17 @@ class Rewiring:
                 self._set(neck, key, mapped, path)
                 if isinstance(value, int):
                     self.used = {self.new.index(mapped)}
+
+    def _handed_on(self, neck: dict[str, Any], path: str) -> None:
+        """SSD's neck gives the backbone's maps as they are, and more of its own after them."""
+        given, count = neck.get("out_channels"), len(self.old)
+        if not isinstance(given, (list, tuple)) or list(given[:count]) != self.old:
+            return
+        new = [*self.new, *given[count:]]
+        self._set(neck, "out_channels", new, path)
+        for node, place in self._nodes():
+            if plain(node.get("in_channels")) == plain(given):
+                self._set(node, "in_channels", new, place)
 
     def _mapped(self, value: Any) -> Any:
         """A neck's channel counts, for the new maps; None if they are not the old ones'."""
@@ -138,7 +150,7 @@ class Rewiring:
     def _set(self, node: dict[str, Any], key: str, value: Any, path: str) -> None:
         if plain(node[key]) != value:
             self.changes.append(f"{path}.{key}: {plain(node[key])} -> {value}")
-            # JPU, for one, takes tuples only.
+            # JPU takes tuples only, SSD's neck compares them.
             node[key] = tuple(value) if isinstance(node[key], tuple) else value
 
 

@@ -60,6 +60,7 @@ def load_with_backbone(args: argparse.Namespace) -> tuple[Config, list[str]]:
             args.backbone,
             weights={None: "auto", RANDOM: None}.get(weights, weights),
             keep_optimizer=keep,
+            distributed=True,  # fit_to_device knows how it will run; a written file does not
         )
         cfg = adapted.config
         changes += adapted.changes

@@ -103,8 +103,8 @@ def fit_to_device(cfg: Config, device: str) -> str:
     changes = []
     if on_cpu and _drop_amp(cfg):
         changes.append("fp32 instead of AMP")
-    if (on_cpu or alone) and plain_batch_norm(cfg.get("model")):
-        changes.append("plain BatchNorm instead of SyncBN")
+    if on_cpu or alone:
+        changes += plain_batch_norm(cfg.get("model"))
     if on_cpu and not alone:
         _distribute_on_cpu(cfg)
     where = "on the CPU" if on_cpu else "on a single device"

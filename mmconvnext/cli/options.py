@@ -32,6 +32,11 @@ class KeyValueAction(argparse.Action):
             DictAction(self.option_strings, self.dest)(parser, namespace, values, option_string)
         except AssertionError as error:
             parser.error(f"{option_string}: {error}")
+        except RecursionError:  # mmengine's answer to brackets that are closed by others
+            parser.error(
+                f"{option_string}: values are numbers, words, and lists of them, [a,b] or (a,b); "
+                f"a dict is set key by key, KEY.ITS_KEY=VALUE; got {' '.join(values or ())}"
+            )
 
 
 def add_config_options(parser: OneLineParser) -> None:

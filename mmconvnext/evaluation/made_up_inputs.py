@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch.nn import functional as F
 
+from mmconvnext.adapt.walking import dicts
 from mmconvnext.evaluation.annotations import Annotations, detection_annotations, semantic_classes
 
 _PICTURES = 2
@@ -22,7 +23,11 @@ _CELL = 32  # pixels: the maps are made of squares
 
 def picture_size(cfg: Config, size: int) -> int:
     """``size`` in pixels, doubled until a detector that picks its queries among the places of four
-    maps (strides 8 to 64) finds as many as it asks for."""
+    maps (strides 8 to 64) finds as many as it asks for. SSD's own: its last maps are small.
+    """
+    for node, _ in dicts(cfg.model):
+        if str(node.get("type")).endswith("SSDAnchorGenerator") and "input_size" in node:
+            return int(node["input_size"])
     queries = cfg.model.get("num_queries") or 0
     while sum((size // stride) ** 2 for stride in (8, 16, 32, 64)) < queries:
         size *= 2

@@ -298,6 +298,22 @@ def test_schedules_end_at_a_part_of_the_new_rate():
     assert adapted(config).param_scheduler[0].eta_min == pytest.approx(1e-4 * 1e-4 / 0.01)
 
 
+def test_a_single_process_gets_plain_batch_norm():
+    config = "mmseg::upernet/upernet_r50_4xb4-80k_ade20k-512x512.py"
+    told = "plain BatchNorm instead of SyncBN"
+    for distributed, kind in ((None, "BN"), (False, "BN"), (True, "SyncBN")):
+        result = with_convnext(load(config), "convnext_tiny", distributed=distributed)
+        assert result.config.model.decode_head.norm_cfg.type == kind
+        assert (told in result.changes) == (kind == "BN")
+
+
+def test_a_frozen_stem_alone_is_told_not_kept():
+    config = "mmdet::selfsup_pretrain/mask-rcnn_r50-swav-pre_fpn_1x_coco.py"
+    result = with_convnext(load(config), "convnext_tiny")
+    assert "frozen_stages" not in result.config.model.backbone
+    assert "model.backbone.frozen_stages: 0, the stem alone -> none" in "\n".join(result.changes)
+
+
 def test_unread_maps_are_told_to_ddp():
     assert adapted("mmdet::retinanet/retinanet_r50_fpn_1x_coco.py").find_unused_parameters is True
     cfg = adapted("mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py")
@@ -329,6 +345,15 @@ def test_unread_maps_are_told_to_ddp():
             "mmseg::icnet/icnet_r18-d8_4xb2-80k_cityscapes-832x832.py",
             "model.backbone (ICNet) is built around the layers of model.backbone.backbone_cfg",
         ),
+        (
+            "mmseg::ddrnet/ddrnet_23-slim_in1k-pre_2xb6-120k_cityscapes-1024x1024.py",
+            "model.backbone (DDRNet) gives maps of 128 channels at strides 8, but maps of 64, 128 "
+            "channels at strides 8, 8 in training, for heads of its own kind",
+        ),
+        (
+            "mmseg::pidnet/pidnet-l_2xb6-120k_1024x1024-cityscapes.py",
+            "model.backbone (PIDNet) gives maps of 256 channels at strides 8, but maps of",
+        ),
         ("mmdet::common/ms_3x_coco.py", "the config has no model"),
         ("mmseg::san/san-vit-b16_coco-stuff164k-640x640.py", "has no backbone"),
     ],
@@ -337,6 +362,16 @@ def test_what_stands_in_the_way_is_named(config, message):
     with pytest.raises(AdaptError) as error:
         adapted(config)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_ssds_neck_hands_on_the_maps():
+    """The neck's own maps follow the backbone's."""
+    model = adapted("mmdet::ssd/ssd300_coco.py").model
+    assert model.backbone.out_indices == (1, 2)
+    assert model.neck.in_channels == (192, 384)
+    channels = (192, 384, 512, 256, 256, 256)
+    assert model.neck.out_channels == model.bbox_head.in_channels == channels
+    builds(Config({"model": model, "default_scope": "mmdet"}))
 
 
 def test_wrong_channel_counts_and_names_are_refused():

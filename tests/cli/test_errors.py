@@ -95,6 +95,7 @@ def test_error_in_a_configs_code_names_file_and_line(refused, tmp_path):
         ("train_cfg.max_iters.x=3", "it has no settings inside"),
         ("novalue", "--cfg-options takes KEY=VALUE, got 'novalue'"),
         ("work_dir=[1,(2]", "Imbalanced brackets"),
+        ("model.backbone={'depths':[1,1]}", "a dict is set key by key, KEY.ITS_KEY=VALUE"),
     ],
 )
 def test_unknown_option_names_near_keys(refused, tiny_config, option, said):

@@ -9,7 +9,9 @@ import torch
 from mmengine.config import Config
 
 from mmconvnext.adapt import with_convnext
+from mmconvnext.cli.configs import load_config
 from mmconvnext.cli.trial import TINY
+from mmconvnext.evaluation.made_up_inputs import picture_size
 from mmconvnext.evaluation.one_step import TrialError, try_model
 
 
@@ -59,3 +61,12 @@ def test_channels_that_do_not_fit_are_told():
     cfg.model.decode_head.in_channels += 1
     with pytest.raises(RuntimeError, match="channels"):
         try_model(cfg)
+
+
+def test_pictures_are_as_large_as_the_model_needs():
+    sizes = {
+        "mmdet::ssd/ssd512_coco.py": 512,
+        "mmdet::dino/dino-4scale_r50_8xb2-12e_coco.py": 256,
+        "mmdet::retinanet/retinanet_r50_fpn_1x_coco.py": 128,
+    }
+    assert {name: picture_size(load_config(name, {}), 128) for name in sizes} == sizes
