@@ -57,6 +57,7 @@ def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
         arguments = {**THEIR_DEFAULTS, **arguments, "type": OURS}
     elif str(kind).startswith("mmpretrain.") and not is_installed():
         raise AdaptError(f"{where} ({kind}) is mmpretrain's, which is not installed; install it")
+    side = _picture_side(arguments)
     try:
         outs = _try(arguments, scope)
     except Exception as error:  # whatever the other package raises
@@ -65,14 +66,14 @@ def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
             f"{where} ({kind}) cannot be built, to see what it gives: "
             f"{type(error).__name__}: {reason[0] if reason else ''}"
         ) from error
-    levels = trained = _as_levels(outs)
+    levels = trained = _as_levels(outs, side)
     if levels is None:
         raise AdaptError(
             f"{where} ({kind}) does not give feature maps, so no pyramid can be put there"
         )
     if not _is_staged(kind):
         with suppress(Exception):  # what cannot be tried is not known to differ
-            trained = _as_levels(_try(arguments, scope, training=True))
+            trained = _as_levels(_try(arguments, scope, training=True), side)
     if trained != levels:
         raise AdaptError(
             f"{where} ({kind}) gives {levels}, but {trained} in training, for heads of its own "
@@ -81,18 +82,24 @@ def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
     return levels
 
 
+def _picture_side(arguments: Mapping[str, Any]) -> int:
+    """Pixels: some transformers take one size only."""
+    size = arguments.get("img_size") or _PICTURE
+    return int(size[0] if isinstance(size, (list, tuple)) else size)
+
+
 def _is_staged(kind: Any) -> bool:
     return str(kind).rpartition(".")[2].startswith(_STAGED)
 
 
-def _as_levels(outs: Any) -> Levels | None:
-    """What a network gave, if that is maps."""
+def _as_levels(outs: Any, side: int) -> Levels | None:
+    """What a network gave for pictures ``side`` pixels wide, if that is maps."""
     maps = outs if isinstance(outs, (list, tuple)) else [outs]
     if not all(torch.is_tensor(out) and out.ndim == 4 for out in maps):
         return None
     return Levels(
         tuple(out.shape[1] for out in maps),
-        tuple(round(_PICTURE / out.shape[-1]) for out in maps),
+        tuple(round(side / out.shape[-1]) for out in maps),
     )
 
 
@@ -104,15 +111,17 @@ def replacement_of(backbone: Mapping[str, Any], levels: Levels, where: str) -> R
     """
     kind, strides = str(backbone.get("type")), levels.strides
     alone = len(set(strides)) == len(strides) and set(strides) <= set(STRIDES)
-    if _is_staged(kind) and ("out_indices" in backbone or not alone):
-        count = len(strides)
-        indices = tuple(backbone.get("out_indices", range(count)))
-        natural = [STRIDES[i] for i in indices if i < len(STRIDES)]
-        if len(natural) == count and all(a <= b for a, b in zip(strides, natural, strict=True)):
-            dilated = strides != tuple(natural)
-            return Replacement(indices, strides[-1] if dilated else None)
+    indices: tuple[int, ...] = ()
+    if _is_staged(kind) and "out_indices" in backbone:
+        indices = tuple(backbone["out_indices"])
     elif alone:
-        return Replacement(tuple(STRIDES.index(stride) for stride in strides), None)
+        indices = tuple(STRIDES.index(stride) for stride in strides)
+    elif _is_staged(kind) or len(strides) == len(STRIDES):
+        indices = tuple(range(len(strides)))
+    natural = tuple(STRIDES[i] for i in indices if i < len(STRIDES))
+    # Dilated, the last stages keep the stride of the one before.
+    if strides and strides == tuple(min(stride, strides[-1]) for stride in natural):
+        return Replacement(indices, strides[-1] if strides != natural else None)
     raise AdaptError(
         f"{where} ({kind}) gives {levels}; a ConvNeXt gives one map each at strides "
         f"{', '.join(map(str, STRIDES))}"
@@ -136,5 +145,6 @@ def _run(device: str, arguments: dict[str, Any], scope: str, training: bool) -> 
         network = registry.build(deepcopy(arguments))
         if not training:
             network.eval()  # mmdet's own give nothing back
-        pictures = torch.zeros(2, arguments.get("in_channels", 3), _PICTURE, _PICTURE)
+        side = _picture_side(arguments)
+        pictures = torch.zeros(2, arguments.get("in_channels", 3), side, side)
         return network(pictures)

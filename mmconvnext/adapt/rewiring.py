@@ -122,6 +122,8 @@ class Rewiring:
 
     def _read(self, node: dict[str, Any], path: str, index: Any, channels: Any) -> None:
         self.used |= {i % len(self.old) for i in index}
+        if node.get("num_convs") == 0 and node.get("channels") == node["in_channels"]:
+            self._set(node, "channels", channels, path)  # FCN's head without layers of its own
         self._set(node, "in_channels", channels, path)
 
     def _single_level(self) -> None:

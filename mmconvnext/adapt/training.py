@@ -55,7 +55,11 @@ def _normalise(node: dict[str, Any], path: str) -> list[str]:
     changes = []
     if node.pop("rgb_to_bgr", False):
         changes.append(f"{path}.rgb_to_bgr: True -> False")
-    for key, value in (("mean", MEAN), ("std", STD), ("bgr_to_rgb", True)):
+    pictures = max(len(node.get("mean") or MEAN) // len(MEAN), 1)  # side by side in the channels
+    wanted: dict[str, Any] = {"mean": MEAN * pictures, "std": STD * pictures}
+    if pictures == 1:  # of several, preprocessors turn no channels round
+        wanted["bgr_to_rgb"] = True
+    for key, value in wanted.items():
         if plain(node.get(key)) != value:
             changes.append(f"{path}.{key}: {plain(node.get(key))} -> {value}")
             node[key] = value

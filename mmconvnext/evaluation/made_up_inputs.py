@@ -145,11 +145,12 @@ def _segmentation(cfg: Config, size: int) -> dict[str, Any]:
         sample.gt_edge_map = PixelData(data=_squares(shape, 2))
         sample.gt_depth_map = PixelData(data=_squares(shape, 8).float() + 1)
         samples.append(sample)
-    return {"inputs": [_picture(shape) for _ in samples], "data_samples": samples}
+    channels = (cfg.model.get("backbone") or {}).get("in_channels", 3)
+    return {"inputs": [_picture(shape, channels) for _ in samples], "data_samples": samples}
 
 
-def _picture(shape: tuple[int, int]) -> torch.Tensor:
-    return torch.randint(256, (3, *shape), dtype=torch.uint8)
+def _picture(shape: tuple[int, int], channels: int = 3) -> torch.Tensor:
+    return torch.randint(256, (channels, *shape), dtype=torch.uint8)
 
 
 def _squares(shape: tuple[int, int], classes: int) -> torch.Tensor:

@@ -342,6 +342,10 @@ def test_unread_maps_are_told_to_ddp():
             "strides 16, 16, 16, 16; a ConvNeXt gives one map each at strides 4, 8, 16, 32",
         ),
         (
+            "mmseg::beit/beit-base_upernet_8xb2-160k_ade20k-640x640.py",  # takes one size only
+            "model.backbone (BEiT) gives maps of 768, 768, 768, 768 channels at strides 16, 16",
+        ),
+        (
             "mmseg::icnet/icnet_r18-d8_4xb2-80k_cityscapes-832x832.py",
             "model.backbone (ICNet) is built around the layers of model.backbone.backbone_cfg",
         ),
@@ -362,6 +366,32 @@ def test_what_stands_in_the_way_is_named(config, message):
     with pytest.raises(AdaptError) as error:
         adapted(config)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_dilated_backbone_without_out_indices():
+    model = adapted(
+        "mmseg::mobilenet_v2/mobilenet-v2-d8_pspnet_4xb2-80k_cityscapes-512x1024.py"
+    ).model
+    assert model.backbone.output_stride == 8
+    assert (model.decode_head.in_channels, model.auxiliary_head.in_channels) == (768, 384)
+
+
+def test_two_pictures_in_one_input_are_both_normalised():
+    cfg = adapted("mmseg::swin/swin-tiny-patch4-window7_upernet_1xb8-20k_levir-256x256.py")
+    assert cfg.model.backbone.in_channels == 6
+    assert cfg.model.data_preprocessor.mean == [123.675, 116.28, 103.53] * 2
+    assert len(cfg.model.data_preprocessor.std) == 6
+
+
+def test_a_head_without_layers_is_as_wide_as_its_map():
+    head = adapted(
+        "mmseg::segmenter/segmenter_vit-s_fcn_8xb1-160k_ade20k-512x512.py"
+    ).model.decode_head
+    assert (head.in_channels, head.channels) == (384, 384)
+    head = adapted(
+        "mmseg::segmenter/segmenter_vit-s_fcn_8xb1-160k_ade20k-512x512.py", "convnext_base"
+    ).model.decode_head
+    assert (head.in_channels, head.channels) == (512, 512)
 
 
 def test_ssds_neck_hands_on_the_maps():
