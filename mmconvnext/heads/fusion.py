@@ -1,0 +1,127 @@
+"""A 3x3 convolution of maps that were resized to one size, without making the large maps.
+
+Convolution and bilinear resizing are linear. For a small map ``y`` therefore
+
+    conv3x3(up(y)) = sum over the taps t of shift_t(up(W_t y)):
+
+the products with the weights, which are nearly all of the work, happen at the small size. The
+convolution pads the large map with zeros, so shifting brings zeros in, at the large size. Resizing
+is separable: it and the three shifts of an axis are one matrix an axis, and what is left is two
+matrix products, from nine maps to three and from three to one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def conv3x3_of_resized(
+    maps: Sequence[Tensor],
+    weight: Tensor,
+    size: tuple[int, int],
+    *,
+    align_corners: bool = False,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """``conv2d(cat([interpolate(m, size, mode="bilinear") for m in maps], 1), weight, padding=1)``.
+
+    The numbers are the same but for rounding, gradients too. Maps for which the plain way is
+    cheaper (those of ``size``, and larger ones) are convolved the plain way, together.
+
+    Args:
+        maps: (N, C_i, h_i, w_i) each, of any sizes.
+        weight: (C_out, sum of C_i, 3, 3).
+        size: height and width of the output.
+        align_corners: that of ``interpolate``.
+        bias: (C_out,), or none.
+
+    Returns:
+        (N, C_out, *size)
+
+    Raises:
+        ValueError: the weight is not 3x3, or not for so many channels.
+    """
+    channels = [m.shape[1] for m in maps]
+    if tuple(weight.shape[1:]) != (sum(channels), 3, 3):
+        expected = (weight.shape[0], sum(channels), 3, 3)
+        raise ValueError(f"weight: expected shape {expected}, found {tuple(weight.shape)}")
+    plain: list[tuple[Tensor, Tensor]] = []
+    small: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+    for y, part in zip(maps, weight.split(channels, dim=1), strict=True):
+        source = (y.shape[2], y.shape[3])
+        if _pays(y.shape[1], source, size):
+            small.setdefault(source, []).append((y, part))
+        else:
+            plain.append((_resized(y, size, align_corners), part))
+
+    total: Tensor | None = None
+    for pairs in small.values():  # maps of one size go through together
+        total = _accumulate(total, *_joined(pairs), size, align_corners)
+    if total is None:
+        return F.conv2d(*_joined(plain), bias, padding=1)
+    total = total.view(maps[0].shape[0], weight.shape[0], *size)
+    if plain:
+        return F.conv2d(*_joined(plain), bias, padding=1).add_(total)
+    return total if bias is None else total.add_(bias.to(total.dtype)[:, None, None])
+
+
+def _pays(channels: int, source: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether products at the small size and the two passes are fewer multiplications, for each
+    output channel, than a convolution at the large size. Huge maps are where the passes cost more.
+    """
+    (h, w), (height, width) = source, size
+    passes = 9 * h * w * width + 3 * h * height * width
+    return 9 * channels * h * w + passes < 9 * channels * height * width
+
+
+def _resized(y: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+    if tuple(y.shape[2:]) == tuple(size):
+        return y  # what interpolate gives, too
+    return F.interpolate(y, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def _joined(pairs: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Maps of one size as one map, and their parts of the weight as one."""
+    if len(pairs) == 1:
+        return pairs[0]
+    maps, parts = zip(*pairs, strict=True)
+    return torch.cat(maps, 1), torch.cat(parts, 1)
+
+
+def _accumulate(
+    total: Tensor | None, y: Tensor, weight: Tensor, size: tuple[int, int], align_corners: bool
+) -> Tensor:
+    """Add the convolution of resized ``y`` to ``total``: (N * C_out, H, W)."""
+    h, w = y.shape[2:]
+    out_channels = weight.shape[0]
+    # Along the rows: for each of the kernel's columns a product, then W columns out of w.
+    taps = weight.permute(3, 0, 2, 1).flatten(1, 2)  # (3 columns, C_out * 3 rows, C_in)
+    rows: Tensor | None = None
+    columns = _shifted_resizing(w, size[1], y, align_corners)
+    for tap, matrix in zip(taps.unbind(), columns.unbind(1), strict=True):
+        product = F.conv2d(y, tap[:, :, None, None]).reshape(-1, w)  # autocast chooses its type
+        matrix = matrix.to(product.dtype)
+        rows = product @ matrix if rows is None else rows.addmm_(product, matrix)
+    assert rows is not None
+    # Along the columns: the kernel's three rows and the h rows of each lie in one axis.
+    rows = rows.view(-1, 3 * h, size[1])
+    matrix = _shifted_resizing(h, size[0], y, align_corners).permute(2, 1, 0).reshape(-1, 3 * h)
+    matrix = matrix.to(rows.dtype).expand(y.shape[0] * out_channels, -1, -1)
+    return torch.bmm(matrix, rows) if total is None else total.baddbmm_(matrix, rows)
+
+
+def _shifted_resizing(source: int, size: int, like: Tensor, align_corners: bool) -> Tensor:
+    """Linear resizing of an axis, then a shift by -1, 0 and 1 with zeros coming in, as matrices.
+
+    Returns:
+        (source, 3, size): what each input value gives to each output value, in ``like``'s type but
+        at least in single precision, in which ``interpolate`` computes too.
+    """
+    dtype = torch.promote_types(like.dtype, torch.float32)
+    unit = torch.eye(source, dtype=dtype, device=like.device)
+    resized = F.interpolate(unit[None], size=size, mode="linear", align_corners=align_corners)[0]
+    return F.pad(resized, (1, 1)).unfold(1, size, 1)
