@@ -24,21 +24,21 @@ class FastUPerHead(UPerHead):
     (another ``conv_cfg``, spectral norm, …) is left to mmseg's code.
 
     Attributes:
-        fast: set to False to compute as mmseg's head does.
+        fast_fusion: set to False to compute as mmseg's head does.
     """
 
-    fast = True
+    fast_fusion = True
 
     def psp_forward(self, inputs: Sequence[Tensor]) -> Tensor:
         """The coarsest map with its means over 1x1, 2x2, … cells: (N, channels, h, w)."""
-        if not self.fast or not _is_plain(self.bottleneck):
+        if not self.fast_fusion or not _is_plain(self.bottleneck):
             return super().psp_forward(inputs)
         x = inputs[-1]
         return self._fuse(self.bottleneck, [x, *(pool(x) for pool in self.psp_modules)])
 
     def _forward_feature(self, inputs: Sequence[Tensor]) -> Tensor:
         """Maps of all stages to what the classifier sees: (N, channels, H, W) of the finest."""
-        if not self.fast or not _is_plain(self.fpn_bottleneck):
+        if not self.fast_fusion or not _is_plain(self.fpn_bottleneck):
             return super()._forward_feature(inputs)
         inputs = self._transform_inputs(inputs)
         maps = [conv(x) for conv, x in zip(self.lateral_convs, inputs, strict=False)]
