@@ -13,10 +13,12 @@ matrix products, from nine maps to three and from three to one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input, conv2d_weight
 
 
 def conv3x3_of_resized(
@@ -96,22 +98,57 @@ def _accumulate(
     total: Tensor | None, y: Tensor, weight: Tensor, size: tuple[int, int], align_corners: bool
 ) -> Tensor:
     """Add the convolution of resized ``y`` to ``total``: (N * C_out, H, W)."""
-    h, w = y.shape[2:]
-    out_channels = weight.shape[0]
-    # Along the rows: for each of the kernel's columns a product, then W columns out of w.
-    taps = weight.permute(3, 0, 2, 1).flatten(1, 2)  # (3 columns, C_out * 3 rows, C_in)
-    rows: Tensor | None = None
-    columns = _shifted_resizing(w, size[1], y, align_corners)
-    for tap, matrix in zip(taps.unbind(), columns.unbind(1), strict=True):
-        product = F.conv2d(y, tap[:, :, None, None]).reshape(-1, w)  # autocast chooses its type
-        matrix = matrix.to(product.dtype)
-        rows = product @ matrix if rows is None else rows.addmm_(product, matrix)
-    assert rows is not None
+    h = y.shape[2]
+    rows: Tensor = _Rows.apply(y, weight, _shifted_resizing(y.shape[3], size[1], y, align_corners))
     # Along the columns: the kernel's three rows and the h rows of each lie in one axis.
     rows = rows.view(-1, 3 * h, size[1])
     matrix = _shifted_resizing(h, size[0], y, align_corners).permute(2, 1, 0).reshape(-1, 3 * h)
-    matrix = matrix.to(rows.dtype).expand(y.shape[0] * out_channels, -1, -1)
+    matrix = matrix.to(rows.dtype).expand(rows.shape[0], -1, -1)
     return torch.bmm(matrix, rows) if total is None else total.baddbmm_(matrix, rows)
+
+
+class _Rows(torch.autograd.Function):
+    """Along the rows: for each of the kernel's columns a product, then W values out of w.
+
+    By hand because autograd would keep the weight a second time, reordered. Takes y, the weight and
+    the matrix of :func:`_shifted_resizing`; gives (N * C_out * 3 rows * h, W).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, weight: Tensor, columns: Tensor) -> Tensor:
+        ctx.save_for_backward(y, weight, columns)
+        rows: Tensor | None = None
+        for tap, matrix in zip(_taps(weight), columns.unbind(1), strict=True):
+            product = F.conv2d(y, tap).reshape(-1, y.shape[3])  # autocast chooses its type
+            matrix = matrix.to(product.dtype)
+            rows = product @ matrix if rows is None else rows.addmm_(product, matrix)
+        assert rows is not None
+        return rows
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        y, weight, columns = ctx.saved_tensors
+        n, _, h, w = y.shape
+        typed = y.to(grad.dtype)
+        grad_y: Tensor | None = None
+        grad_taps = []
+        for tap, matrix in zip(_taps(weight.to(grad.dtype)), columns.unbind(1), strict=True):
+            product = (grad @ matrix.to(grad.dtype).T).view(n, -1, h, w)
+            if ctx.needs_input_grad[0]:
+                part = conv2d_input(y.shape, tap, product)
+                grad_y = part if grad_y is None else grad_y + part
+            if ctx.needs_input_grad[1]:
+                grad_taps.append(conv2d_weight(typed, tap.shape, product))
+        grad_weight = None
+        if grad_taps:
+            taps = torch.stack(grad_taps).view(3, weight.shape[0], 3, -1)
+            grad_weight = taps.permute(1, 3, 2, 0).to(weight.dtype)
+        return None if grad_y is None else grad_y.to(y.dtype), grad_weight, None
+
+
+def _taps(weight: Tensor) -> tuple[Tensor, ...]:
+    """For each of the kernel's columns the weight of a 1x1 convolution: (C_out * 3 rows, C_in)."""
+    return weight.permute(3, 0, 2, 1).flatten(1, 2)[..., None, None].unbind()
 
 
 def _shifted_resizing(source: int, size: int, like: Tensor, align_corners: bool) -> Tensor:

@@ -78,6 +78,22 @@ def test_gradients_are_those_of_the_values() -> None:
     )
 
 
+def test_frozen_inputs_get_no_gradient() -> None:
+    maps, weight = made_up([(6, 5), (3, 2)])
+    grads = []
+    for fuse in (
+        lambda m: conv3x3_of_resized(m, weight, (6, 5)),
+        lambda m: plain(m, weight, (6, 5), False),
+    ):
+        small = maps[1].clone().requires_grad_()
+        fuse([maps[0], small]).square().sum().backward()
+        grads.append(small.grad)
+    torch.testing.assert_close(*grads)
+    weight.requires_grad_()
+    conv3x3_of_resized(maps, weight, (6, 5)).sum().backward()
+    assert weight.grad is not None and maps[1].grad is None
+
+
 @pytest.mark.parametrize(
     ("name", "small"),
     [
