@@ -82,5 +82,5 @@ def _is_plain(module: ConvModule) -> bool:
         and conv.groups == 1
         and module.order[0] == "conv"
         and not module.with_explicit_padding
-        and module.efficient_conv_bn_eval_forward is None
+        and getattr(module, "efficient_conv_bn_eval_forward", None) is None  # mmcv 2.1 has it
     )
