@@ -8,7 +8,8 @@ root as well, with :func:`register_everywhere`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from importlib import import_module
+from typing import Any, TypeVar
 
 from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import MODELS as ROOT_MODELS
@@ -17,7 +18,22 @@ from mmengine.registry import Registry
 
 SCOPE = "mmconvnext"
 
-MODELS = Registry(
+# Classes that build on mmseg, and where they register themselves.
+NEED_MMSEG = {"FastUPerHead": "mmconvnext.heads.upernet"}
+
+
+class _ModelRegistry(Registry):
+    """Imports what builds on a host package when it is asked for, not with the other locations: a
+    user of mmdet alone has no mmseg, and pays for no import of it."""
+
+    def get(self, key: str) -> Any:
+        module = NEED_MMSEG.get(key.removeprefix(f"{SCOPE}."))
+        if module is not None:
+            import_module(module)
+        return super().get(key)
+
+
+MODELS = _ModelRegistry(
     "model",
     parent=ROOT_MODELS,
     scope=SCOPE,

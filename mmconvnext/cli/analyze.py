@@ -103,6 +103,8 @@ def as_dict(found: Complexity, config: str) -> dict[str, Any]:
         "rois": found.rois or None,
         "params": found.params,
         "gflops": found.macs / 1e9,
+        "computed_gflops": (found.macs if found.computed_macs is None else found.computed_macs)
+        / 1e9,
         "parts": [
             {"part": part.name, "params": part.params, "gflops": part.macs / 1e9}
             for part in found.parts
@@ -132,3 +134,9 @@ def _print_table(found: Complexity) -> None:
         "matrix products; -: inference has none there.",
         highlight=False,
     )
+    if found.computed_macs is not None:
+        console.print(
+            "These are the published network's; its fast head gives the same numbers with "
+            f"{found.computed_macs / 1e9:,.2f} GFLOPs in all.",
+            highlight=False,
+        )

@@ -29,6 +29,28 @@ def test_json_holds_what_the_table_holds(capsys) -> None:
     assert found["gflops"] == pytest.approx(sum(part["gflops"] for part in found["parts"]))
 
 
+def test_published_operations_and_what_the_fast_head_computes(capsys) -> None:
+    config = "mmconvnext::segmentation/upernet_convnext_t_ade20k_512.py"
+    shape = ["--shape", "512", "512"]
+    assert main(["analyze", config, *shape, "--json"]) == 0
+    fast = json.loads(capsys.readouterr().out)
+    option = "model.decode_head.type=UPerHead"
+    assert main(["analyze", config, *shape, "--json", "--cfg-options", option]) == 0
+    stock = json.loads(capsys.readouterr().out)
+    assert fast["parts"] == stock["parts"]
+    assert fast["gflops"] == stock["gflops"] == stock["computed_gflops"]
+    # Products at the small sizes instead of 128x128, of levels and of pooled maps; then the passes.
+    products = 9 * 512 * 512 * (64**2 + 32**2 + 16**2 - 3 * 128**2)
+    pooled = 9 * 512 * 512 * (1 + 4 + 9 + 36 - 4 * 16**2)
+    passes = sum(512 * (9 * s * s * 128 + 3 * s * 128**2) for s in (64, 32, 16))
+    passes += sum(512 * (9 * s * s * 16 + 3 * s * 16**2) for s in (1, 2, 3, 6))
+    difference = (products + pooled + passes) / 1e9
+    assert fast["computed_gflops"] - fast["gflops"] == pytest.approx(difference)
+    assert main(["analyze", config, *shape]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"fast head gives the same numbers with {fast['computed_gflops']:.2f} GFLOPs" in out
+
+
 def test_config_options_count(capsys) -> None:
     options = ["--cfg-options", "model.backbone.arch=small", "--json"]
     assert main(["analyze", CASCADE, *options]) == 0

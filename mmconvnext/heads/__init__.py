@@ -1,0 +1,1 @@
+"""Decode heads for mmseg; ``mmconvnext.registry`` imports one when a config asks for it."""
