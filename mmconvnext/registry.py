@@ -8,9 +8,11 @@ root as well, with :func:`register_everywhere`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TypeVar
 
 from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
@@ -30,6 +32,44 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     locations=["mmconvnext.optim"],
 )
 HOOKS = Registry("hook", parent=ROOT_HOOKS, scope=SCOPE, locations=["mmconvnext.hooks"])
+
+
+class OnDemandRegistry(Registry):
+    """A registry that imports what registers a name only when that name is asked for.
+
+    mmengine's ``locations`` are all imported at the first look-up, and one that cannot be imported
+    is an error. Our metrics subclass mmdet's and mmseg's: who has one of these packages shall get
+    its metric without the other.
+
+    Args:
+        modules: of each name, the module that registers it.
+    """
+
+    def __init__(self, name: str, *, modules: dict[str, str], parent: Registry, scope: str) -> None:
+        super().__init__(name, parent=parent, scope=scope)
+        self.modules = modules
+
+    def get(self, key: str) -> type | None:
+        """As mmengine's.
+
+        Raises:
+            ImportError: what registers ``key`` needs a package that is not installed.
+        """
+        scope, name = self.split_scope_key(key)
+        if scope in (None, self.scope) and name in self.modules:
+            import_module(self.modules[name])
+        return super().get(key)
+
+
+METRICS = OnDemandRegistry(
+    "metric",
+    parent=ROOT_METRICS,
+    scope=SCOPE,
+    modules={
+        "FastCocoMetric": "mmconvnext.evaluation.coco_metric",
+        "FastIoUMetric": "mmconvnext.evaluation.iou_metric",
+    },
+)
 
 T = TypeVar("T", bound=type)
 
