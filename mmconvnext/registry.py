@@ -57,7 +57,12 @@ class OnDemandRegistry(Registry):
         """
         scope, name = self.split_scope_key(key)
         if scope in (None, self.scope) and name in self.modules:
-            import_module(self.modules[name])
+            try:
+                import_module(self.modules[name])
+            except ImportError as error:
+                raise ImportError(
+                    f"{self.scope}.{name} needs a package that is not there: {error}"
+                ) from error
         return super().get(key)
 
 

@@ -17,6 +17,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor
 
 from mmconvnext.evaluation.mask_coding import encode_masks
+from mmconvnext.evaluation.proposals import proposal_recalls
 from mmconvnext.registry import METRICS
 
 # Where pycocotools' summary has what mmdet calls so.
@@ -32,7 +33,8 @@ class FastCocoMetric(CocoMetric):
     Predictions go to the evaluation as they are, not through JSON files, unless ``outfile_prefix``
     asks for them. ``use_mp_eval`` changes nothing: one process is faster. In two things it differs
     on purpose: with category ids that do not rise through the annotation file, each class gets its
-    own figures (mmdet mixes them up), and ``iou_thrs`` may be a number, as mmdet documents.
+    own figures (mmdet mixes them up); and where NumPy 2 fails mmdet's (``iou_thrs`` as a list or a
+    number, 'proposal_fast') this one works.
 
     Raises:
         ImportError: faster-coco-eval is not installed.
@@ -59,8 +61,7 @@ class FastCocoMetric(CocoMetric):
                 f"proposal_nums: pycocotools' summary takes three or more, "
                 f"found {self.proposal_nums}"
             )
-        if np.ndim(self.iou_thrs) == 0:
-            self.iou_thrs = np.array([self.iou_thrs])
+        self.iou_thrs = np.atleast_1d(self.iou_thrs)
         unknown = set(self.metric_items or ()) - _FIGURES.keys()
         if unknown:
             raise KeyError(f"metric item {min(unknown)!r}: expected some of {', '.join(_FIGURES)}")
@@ -88,7 +89,9 @@ class FastCocoMetric(CocoMetric):
         for metric in self.metrics:
             logger.info(f"Evaluating {metric}...")
             if metric == "proposal_fast":
-                figures.update(self._proposal_recalls(predictions, logger))
+                nums = self.proposal_nums
+                recalls = self.fast_eval_recall(predictions, nums, self.iou_thrs, logger)
+                figures.update({f"AR@{n}": value for n, value in zip(nums, recalls, strict=True)})
                 continue
             if metric == "segm" and "masks" not in predictions[0]:
                 raise KeyError("segm is not in results: the model predicted no masks")
@@ -110,13 +113,27 @@ class FastCocoMetric(CocoMetric):
         if self.img_ids is None:
             self.img_ids = self._coco_api.get_img_ids()
 
-    def _proposal_recalls(self, predictions: Sequence[Any], logger: MMLogger) -> dict[str, float]:
-        recalls = self.fast_eval_recall(
-            predictions, self.proposal_nums, self.iou_thrs, logger=logger
-        )
-        named = {f"AR@{n}": recall for n, recall in zip(self.proposal_nums, recalls, strict=True)}
-        logger.info("".join(f"\n{name}\t{recall:.4f}" for name, recall in named.items()))
-        return named
+    def fast_eval_recall(
+        self,
+        results: Sequence[Any],
+        proposal_nums: Sequence[int],
+        iou_thrs: Sequence[float],
+        logger: MMLogger | None = None,
+    ) -> np.ndarray:
+        """Average recall at each of ``proposal_nums``, found by mmdet's own matching of boxes."""
+        truth = []
+        for image in self.img_ids:
+            there = self._coco_api.load_anns(self._coco_api.get_ann_ids(img_ids=image))
+            boxes = [a["bbox"] for a in there if not (a.get("ignore", False) or a["iscrowd"])]
+            corners = np.array(boxes, np.float64).reshape(-1, 4)
+            corners[:, 2:] += corners[:, :2]
+            truth.append(corners.astype(np.float32))
+        proposals = [result["bboxes"] for result in results]
+        recalls = proposal_recalls(truth, proposals, proposal_nums, np.asarray(iou_thrs))
+        if logger is not None:
+            named = zip(proposal_nums, recalls, strict=True)
+            logger.info("".join(f"\nAR@{count}\t{recall:.4f}" for count, recall in named))
+        return recalls
 
     def _evaluate(
         self, metric: str, predictions: Sequence[Any], logger: MMLogger
