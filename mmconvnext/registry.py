@@ -7,37 +7,67 @@ root as well, with :func:`register_everywhere`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, TypeVar
 
 from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
 
 SCOPE = "mmconvnext"
 
-# Classes that build on mmseg, and where they register themselves.
-NEED_MMSEG = {"FastUPerHead": "mmconvnext.heads.upernet"}
 
+class OnDemandRegistry(Registry):
+    """A registry that imports what registers a name only when that name is asked for.
 
-class _ModelRegistry(Registry):
-    """Imports what builds on a host package when it is asked for, not with the other locations: a
-    user of mmdet alone has no mmseg, and pays for no import of it."""
+    mmengine's ``locations`` are all imported at the first look-up, and one that cannot be imported
+    is an error. What subclasses mmdet's or mmseg's classes comes here instead: who has one of these
+    packages shall get it without the other.
 
-    def get(self, key: str) -> Any:
-        module = NEED_MMSEG.get(key.removeprefix(f"{SCOPE}."))
-        if module is not None:
-            import_module(module)
+    Args:
+        modules: of each such name, the module that registers it.
+        kwargs: mmengine's.
+    """
+
+    def __init__(self, name: str, *, modules: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self.modules = modules
+
+    def get(self, key: str) -> type | None:
+        """As mmengine's.
+
+        Raises:
+            ImportError: what registers ``key`` needs a package that is not installed.
+        """
+        scope, name = self.split_scope_key(key)
+        if scope in (None, self.scope) and name in self.modules:
+            try:
+                import_module(self.modules[name])
+            except ImportError as error:
+                raise ImportError(
+                    f"{self.scope}.{name} needs a package that is not there: {error}"
+                ) from error
         return super().get(key)
 
 
-MODELS = _ModelRegistry(
+MODELS = OnDemandRegistry(
     "model",
     parent=ROOT_MODELS,
     scope=SCOPE,
     locations=["mmconvnext.backbones", "mmconvnext.evaluation.tta"],
+    modules={"FastUPerHead": "mmconvnext.heads.upernet"},
+)
+METRICS = OnDemandRegistry(
+    "metric",
+    parent=ROOT_METRICS,
+    scope=SCOPE,
+    modules={
+        "FastCocoMetric": "mmconvnext.evaluation.coco_metric",
+        "FastIoUMetric": "mmconvnext.evaluation.iou_metric",
+    },
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optimizer wrapper constructor",
@@ -46,6 +76,49 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     locations=["mmconvnext.optim"],
 )
 HOOKS = Registry("hook", parent=ROOT_HOOKS, scope=SCOPE, locations=["mmconvnext.hooks"])
+
+
+class OnDemandRegistry(Registry):
+    """A registry that imports what registers a name only when that name is asked for.
+
+    mmengine's ``locations`` are all imported at the first look-up, and one that cannot be imported
+    is an error. Our metrics subclass mmdet's and mmseg's: who has one of these packages shall get
+    its metric without the other.
+
+    Args:
+        modules: of each name, the module that registers it.
+    """
+
+    def __init__(self, name: str, *, modules: dict[str, str], parent: Registry, scope: str) -> None:
+        super().__init__(name, parent=parent, scope=scope)
+        self.modules = modules
+
+    def get(self, key: str) -> type | None:
+        """As mmengine's.
+
+        Raises:
+            ImportError: what registers ``key`` needs a package that is not installed.
+        """
+        scope, name = self.split_scope_key(key)
+        if scope in (None, self.scope) and name in self.modules:
+            try:
+                import_module(self.modules[name])
+            except ImportError as error:
+                raise ImportError(
+                    f"{self.scope}.{name} needs a package that is not there: {error}"
+                ) from error
+        return super().get(key)
+
+
+METRICS = OnDemandRegistry(
+    "metric",
+    parent=ROOT_METRICS,
+    scope=SCOPE,
+    modules={
+        "FastCocoMetric": "mmconvnext.evaluation.coco_metric",
+        "FastIoUMetric": "mmconvnext.evaluation.iou_metric",
+    },
+)
 
 T = TypeVar("T", bound=type)
 

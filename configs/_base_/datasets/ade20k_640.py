@@ -3,6 +3,11 @@ _base_ = "mmseg::_base_/datasets/ade20k_640x640.py"
 # mmsegmentation's ADE20K pipelines for 640x640 crops are the authors'; per GPU they take 2 images.
 train_dataloader = dict(batch_size=2)
 
+# The same figures as mmseg's own, counted faster. Its own: --cfg-options
+# val_evaluator.type=IoUMetric test_evaluator.type=IoUMetric
+val_evaluator = dict(type="mmconvnext.FastIoUMetric")
+test_evaluator = dict(type="mmconvnext.FastIoUMetric")
+
 # With --tta, as published: 0.5 to 1.75 times 2560x640, each flipped and not.
 tta_pipeline = _base_.tta_pipeline
 tta_pipeline[1]["transforms"][0] = [

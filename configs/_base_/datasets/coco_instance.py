@@ -30,6 +30,11 @@ train_pipeline = [
 ]
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
 
+# The same figures as mmdet's own, several times as fast. Its own: --cfg-options
+# val_evaluator.type=CocoMetric test_evaluator.type=CocoMetric
+val_evaluator = dict(type="mmconvnext.FastCocoMetric")
+test_evaluator = dict(type="mmconvnext.FastCocoMetric")
+
 # With --tta: three sizes, each flipped and not. Annotations are read last: they stay as they are.
 tta_pipeline = [
     dict(type="LoadImageFromFile"),

@@ -46,5 +46,6 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
+# mmseg's own: --cfg-options val_evaluator.type=IoUMetric test_evaluator.type=IoUMetric
+val_evaluator = dict(type="mmconvnext.FastIoUMetric", iou_metrics=["mIoU"])
 test_evaluator = val_evaluator

@@ -47,8 +47,9 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
+# mmdet's own: --cfg-options val_evaluator.type=CocoMetric test_evaluator.type=CocoMetric
 val_evaluator = dict(
-    type="CocoMetric",
+    type="mmconvnext.FastCocoMetric",
     ann_file=data_root + "annotations/instances_val.json",
     metric=["bbox", "segm"],
 )

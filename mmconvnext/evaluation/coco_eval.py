@@ -1,0 +1,117 @@
+"""pycocotools' evaluation, its two slow steps done in C++ by faster-coco-eval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from faster_coco_eval import COCO, COCOeval_faster
+from faster_coco_eval import mask as rle
+from pycocotools.cocoeval import COCOeval
+
+_SHARED = ("imgIds", "catIds", "maxDets", "iouThrs", "recThrs", "areaRng", "areaRngLbl", "useCats")
+
+
+class FastCOCOeval(COCOeval):
+    """A ``pycocotools.cocoeval.COCOeval`` that finds the same figures in a fraction of the time.
+
+    Matching and accumulating are faster-coco-eval's. ``summarize`` stays pycocotools': the other's
+    takes the largest of ``maxDets`` for what pycocotools reports at 100 detections.
+
+    Args:
+        truth: the annotations, of index_annotations.
+        found: the detections, of index_detections.
+        iou_type: "bbox" or "segm".
+    """
+
+    def __init__(self, truth: COCO, found: COCO, iou_type: str) -> None:
+        super().__init__(truth, found, iou_type)
+
+    def evaluate(self) -> None:
+        """Match and accumulate: ``eval`` holds precision, recall and scores afterwards."""
+        params = self.params
+        params.imgIds = list(np.unique(params.imgIds))
+        params.catIds = list(np.unique(params.catIds)) if params.useCats else params.catIds
+        params.maxDets = sorted(params.maxDets)
+        # Of a picture and a class there are a few masks: a thread costs more than it saves.
+        quick = COCOeval_faster(self.cocoGt, self.cocoDt, params.iouType, rle_iou_max_workers=1)
+        for name in _SHARED:
+            setattr(quick.params, name, getattr(params, name))
+        quick.evaluate()
+        self.eval = quick.eval
+
+    def accumulate(self, p: Any = None) -> None:
+        """Nothing is left to do after evaluate."""
+
+
+def index_annotations(dataset: dict[str, Any]) -> COCO:
+    """Index the content of a COCO annotation file; its annotations are shared, not copied."""
+    return COCO(dataset)
+
+
+def index_detections(truth: COCO, results: Iterable[dict[str, Any]]) -> COCO:
+    """Index detections, as pycocotools' ``loadRes``, for the pictures and classes of ``truth``.
+
+    Args:
+        truth: the annotations, of index_annotations.
+        results: dicts with image_id, category_id, score and bbox or segmentation; they are filled
+            up in place.
+
+    Raises:
+        ValueError: a detection is of a picture that the annotations do not have.
+    """
+    found = list(results)
+    strangers = {result["image_id"] for result in found} - truth.imgs.keys()
+    if strangers:
+        raise ValueError(
+            f"predictions: picture {min(strangers)} is not in the annotation file, "
+            f"which has {len(truth.imgs)} others; take the file that the test data set reads"
+        )
+    for number, (result, area) in enumerate(zip(found, _areas(found), strict=True), start=1):
+        result.update(id=number, area=area, iscrowd=0)
+    dataset = {key: truth.dataset[key] for key in ("images", "categories")}
+    return COCO({**dataset, "annotations": found})
+
+
+def as_coco(
+    predictions: Iterable[Mapping[str, Any]], category_ids: Sequence[int], masks: bool
+) -> Iterable[dict[str, Any]]:
+    """mmdet's predictions as COCO's results, a detection each.
+
+    Args:
+        predictions: of each picture img_id, bboxes (N, 4) x1 y1 x2 y2, scores (N,), labels (N,)
+            and, for masks, masks (N run lengths) and, if they have their own, mask_scores (N,).
+        category_ids: of the labels.
+        masks: give masks instead of boxes.
+    """
+    for prediction in predictions:
+        scores = prediction["scores"]
+        if masks:
+            key, regions = "segmentation", prediction["masks"]
+            scores = prediction.get("mask_scores", scores)
+        else:
+            key, regions = "bbox", _corner_and_size(prediction["bboxes"])
+        image = int(prediction["img_id"])
+        for label, score, region in zip(
+            prediction["labels"].tolist(), scores.tolist(), regions, strict=False
+        ):
+            yield {
+                "image_id": image,
+                "category_id": category_ids[label],
+                "score": score,
+                key: region,
+            }
+
+
+def _areas(results: Sequence[Mapping[str, Any]]) -> list[float]:
+    if results and "segmentation" in results[0]:
+        return rle.area([result["segmentation"] for result in results]).tolist()
+    return [result["bbox"][2] * result["bbox"][3] for result in results]
+
+
+def _corner_and_size(boxes: np.ndarray) -> list[list[float]]:
+    """(N, 4), x1 y1 x2 y2, as x y width height; in double precision, as pycocotools has them."""
+    corners = boxes.astype(np.float64)
+    corners[:, 2:] -= corners[:, :2]
+    return corners.tolist()
