@@ -30,7 +30,8 @@ def make_coco_photos(root: Path, pictures: int, size: tuple[int, int] = (480, 64
     (root / "train2017").mkdir()
     (root / "annotations").mkdir()
     height, width = size
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number in range(pictures):
         rng = np.random.default_rng(number)
         name = f"{number:012}.jpg"
