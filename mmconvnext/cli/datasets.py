@@ -81,9 +81,14 @@ class DataSet:
         return self.cfg.get(argument)
 
     def steps(self, name: str) -> list[Mapping[str, Any]]:
-        """The steps of its pipeline that are of the type ``name``."""
+        """The steps of its pipeline that are of the type ``name``, whosever they are."""
         pipeline = self.cfg.get("pipeline") or ()
-        return [step for step in pipeline if step.get("type") in (name, f"mmdet.{name}")]
+        kinds = [getattr(step.get("type"), "__name__", step.get("type")) for step in pipeline]
+        return [
+            step
+            for step, kind in zip(pipeline, kinds, strict=True)
+            if str(kind).rpartition(".")[2] == name
+        ]
 
     def loads_like(self, base: str) -> bool:
         """Whether it reads its files exactly as the class named ``base``, which it inherits from,

@@ -1,11 +1,15 @@
 _base_ = "mmdet::_base_/datasets/coco_instance.py"
 
+# Steps with this in front give what mmdet's of the same names give, to the bit, sooner. Without it
+# ("fast = ''" here and in coco_instance_lsj.py) they are mmdet's own.
+fast = "mmconvnext.data.fast.detection."
+
 # The authors' augmentation: flip, then one of DETR's two ways to a shorter side of 480…800 pixels.
 short_sides = [(side, 1333) for side in range(480, 801, 32)]
 train_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-    dict(type="RandomFlip", prob=0.5),
+    dict(type=fast + "LoadAnnotations", with_bbox=True, with_mask=True),
+    dict(type=fast + "RandomFlip", prob=0.5),
     dict(
         type="RandomChoice",
         transforms=[
@@ -26,7 +30,7 @@ train_pipeline = [
             ],
         ],
     ),
-    dict(type="PackDetInputs"),
+    dict(type=fast + "PackDetInputs"),
 ]
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
 
