@@ -83,4 +83,3 @@ class FusedBlock(nn.Module):
         shortcuts = shortcut.reshape(-1, channels).split(length)
         outs = [skip + self._pointwise(part) for part, skip in zip(parts, shortcuts, strict=True)]
         return torch.cat(outs).view(rows.shape)
-

@@ -5,13 +5,15 @@ Sums and products are in double precision; what comes out has the type of what w
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from mmconvnext.backbones.convnext import ConvNeXt
 from mmconvnext.backbones.layers import DilatedDownsample, LayerNorm2d
 
 
-def matrix(layer: nn.Module) -> tuple[Tensor, Tensor]:
+def matrix(layer: Any) -> tuple[Tensor, Tensor]:
     """(out, in) weight and (out,) bias of a pointwise layer, ``nn.Linear`` or 1x1 convolution."""
     return layer.weight.detach().double().flatten(1), layer.bias.detach().double()
 
@@ -38,7 +40,8 @@ def fold_downsampling(network: ConvNeXt) -> None:
     The stem's norm feeds convolutions with padding and shortcuts, and a dilated layer pads what
     its norm gives: the bias would be lacking at the border. They stay.
     """
-    for layer in list(network.downsample_layers)[1:]:
+    layers: list[Any] = list(network.downsample_layers)[1:]
+    for layer in layers:
         norm, conv = layer
         if not isinstance(norm, LayerNorm2d) or isinstance(conv, DilatedDownsample):
             continue

@@ -80,7 +80,8 @@ def optimize_for_inference(model: nn.Module, *, inplace: bool = False) -> nn.Mod
 
 
 def _fuse(network: ConvNeXt) -> None:
-    for stage in network.stages:
+    stages: list[Any] = list(network.stages)
+    for stage in stages:
         for index, block in enumerate(stage):
             if type(block) is Block:
                 stage[index] = FusedBlock(block).eval()
