@@ -50,6 +50,7 @@ class LeanEncoderDecoder(EncoderDecoder):
         model.__class__ = cls
         return True
 
+    @torch.no_grad()
     def predict(self, inputs: Tensor, data_samples: Sequence[Any] | None = None) -> Sequence[Any]:
         """As mmseg's: (N, 3, H, W) and N samples or None to N samples with ``pred_sem_seg``."""
         from mmseg.structures import SegDataSample
