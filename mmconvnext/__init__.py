@@ -16,7 +16,14 @@ any_layout.install(load_state_dict)
 mm_packages.install()
 
 from mmconvnext.backbones import ConvNeXt  # noqa: E402  (the environment has to fit first)
+from mmconvnext.inference.optimizing import optimize_for_inference  # noqa: E402
 from mmconvnext.optim import LayerDecayOptimWrapperConstructor  # noqa: E402
 from mmconvnext.version import __version__  # noqa: E402
 
-__all__ = ["ConvNeXt", "LayerDecayOptimWrapperConstructor", "__version__", "load_checkpoint"]
+__all__ = [
+    "ConvNeXt",
+    "LayerDecayOptimWrapperConstructor",
+    "__version__",
+    "load_checkpoint",
+    "optimize_for_inference",
+]

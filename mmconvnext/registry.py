@@ -77,49 +77,6 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 )
 HOOKS = Registry("hook", parent=ROOT_HOOKS, scope=SCOPE, locations=["mmconvnext.hooks"])
 
-
-class OnDemandRegistry(Registry):
-    """A registry that imports what registers a name only when that name is asked for.
-
-    mmengine's ``locations`` are all imported at the first look-up, and one that cannot be imported
-    is an error. Our metrics subclass mmdet's and mmseg's: who has one of these packages shall get
-    its metric without the other.
-
-    Args:
-        modules: of each name, the module that registers it.
-    """
-
-    def __init__(self, name: str, *, modules: dict[str, str], parent: Registry, scope: str) -> None:
-        super().__init__(name, parent=parent, scope=scope)
-        self.modules = modules
-
-    def get(self, key: str) -> type | None:
-        """As mmengine's.
-
-        Raises:
-            ImportError: what registers ``key`` needs a package that is not installed.
-        """
-        scope, name = self.split_scope_key(key)
-        if scope in (None, self.scope) and name in self.modules:
-            try:
-                import_module(self.modules[name])
-            except ImportError as error:
-                raise ImportError(
-                    f"{self.scope}.{name} needs a package that is not there: {error}"
-                ) from error
-        return super().get(key)
-
-
-METRICS = OnDemandRegistry(
-    "metric",
-    parent=ROOT_METRICS,
-    scope=SCOPE,
-    modules={
-        "FastCocoMetric": "mmconvnext.evaluation.coco_metric",
-        "FastIoUMetric": "mmconvnext.evaluation.iou_metric",
-    },
-)
-
 T = TypeVar("T", bound=type)
 
 

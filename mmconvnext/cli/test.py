@@ -44,6 +44,12 @@ def parser() -> OneLineParser:
         action="store_true",
         help="test several sizes of every picture, flipped and not, and merge what is found",
     )
+    options.add_argument(
+        "--fuse", action="store_true", help="fold norms and layer scale into the layers beside them"
+    )
+    options.add_argument(
+        "--compile", action="store_true", help="compile the backbone; needs a C++ compiler"
+    )
     return options
 
 
@@ -73,6 +79,7 @@ def _test(args: argparse.Namespace) -> None:
         cfg.visualizer = {"type": _PAINTERS.get(cfg.get("default_scope"), "Visualizer")}
     changed = device.fit_to_device(cfg, place)
     preflight.check_testing(cfg, ema=args.ema)
+    _check_compiler(args, place)
     views = tta.use_tta(cfg) if args.tta else ""
     for line in adapted:
         running.tell(line)
@@ -86,6 +93,10 @@ def _test(args: argparse.Namespace) -> None:
             from mmconvnext.cli.pictures import PaintHook
 
             runner.register_hook(PaintHook(args.show_dir.resolve()))
+        if args.fuse or args.compile:
+            from mmconvnext.hooks import FastTestHook
+
+            runner.register_hook(FastTestHook(fuse=args.fuse, compiled=args.compile))
         metrics = runner.test()
     _print_metrics(metrics)
 
@@ -97,6 +108,17 @@ def _check_targets(out: Path | None, show_dir: Path | None) -> None:
         raise UsageError(f"--out {out}: is a folder, a file is needed")
     if show_dir is not None and show_dir.exists() and not show_dir.is_dir():
         raise UsageError(f"--show-dir {show_dir}: is a file, a folder is needed")
+
+
+def _check_compiler(args: argparse.Namespace, device: str) -> None:
+    if not args.compile:
+        return
+    from mmconvnext.inference import CompilerError, check_compiler
+
+    try:
+        check_compiler(device)
+    except CompilerError as error:
+        raise UsageError(f"--compile: {error}") from error
 
 
 def _written(out: Path | None) -> AbstractContextManager[Path | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmconvnext.hooks.inference import FastTestHook
 from mmconvnext.hooks.progress import ProgressBarHook
 
-__all__ = ["ProgressBarHook"]
+__all__ = ["FastTestHook", "ProgressBarHook"]

@@ -112,3 +112,65 @@ def test_a_detector_on_mmpretrains_backbone_tests_alike(trained, shapes, tmp_pat
     # From such a file training starts as well, heads and all.
     options = ["--cfg-options", f"load_from={theirs}"]
     assert main(["train", str(config), "--max-iters", "1", *where, *options]) == 0
+
+
+def table_of(said: str) -> str:
+    return said.rpartition("metric")[2]
+
+
+def test_fused_and_compiled_it_measures_the_same(trained, task, shapes, tmp_path, capsys):
+    config, checkpoint = trained(task)
+    command = ["test", str(config), str(checkpoint), "--data-root", str(shapes[task])]
+    command += ["--work-dir", str(tmp_path / "w"), "--out", str(tmp_path / "out.pkl")]
+    tables, predictions = [], []
+    for options in ([], ["--fuse"], ["--fuse", "--compile"]):
+        capsys.readouterr()
+        assert main([*command, *options]) == 0
+        tables.append(table_of(capsys.readouterr().out))
+        predictions.append(pickle.loads((tmp_path / "out.pkl").read_bytes()))
+    assert "mIoU" in tables[0] or "bbox_mAP" in tables[0]
+    assert tables[1] == tables[0] and tables[2] == tables[0]
+    if task == "segmentation":
+        for plain, *others in zip(*predictions, strict=True):
+            for other in others:
+                same = other["pred_sem_seg"]["data"] == plain["pred_sem_seg"]["data"]
+                assert same.float().mean() > 0.99
+
+
+def test_fuse_works_with_several_views(trained, shapes, tmp_path, capsys):
+    config, checkpoint = trained("segmentation")
+    command = ["test", str(config), str(checkpoint), "--data-root", str(shapes["segmentation"])]
+    command += ["--work-dir", str(tmp_path / "w"), "--tta"]
+    tables = []
+    for options in ([], ["--fuse"]):
+        capsys.readouterr()
+        assert main([*command, *options]) == 0
+        tables.append(table_of(capsys.readouterr().out))
+    assert "mIoU" in tables[0] and tables[1] == tables[0]
+
+
+def test_fuse_without_a_convnext_says_so(trained, shapes, tmp_path, monkeypatch, capsys):
+    config, checkpoint = trained("segmentation")
+    monkeypatch.setattr("mmconvnext.inference.optimizing.ConvNeXt", type("Other", (), {}))
+    command = ["test", str(config), str(checkpoint), "--data-root", str(shapes["segmentation"])]
+    assert main([*command, "--work-dir", str(tmp_path / "w"), "--fuse"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "expected a mmconvnext.ConvNeXt in it, found none in EncoderDecoder" in said
+
+
+def test_compile_without_a_compiler_says_so_in_one_line(trained, shapes, tmp_path, capsys):
+    config, checkpoint = trained("segmentation")
+    cxx = torch._inductor.config.cpp.cxx
+    command = ["test", str(config), str(checkpoint), "--data-root", str(shapes["segmentation"])]
+    capsys.readouterr()
+    torch._dynamo.reset()
+    with (
+        torch._inductor.utils.fresh_inductor_cache(),
+        torch._inductor.config.patch({"cpp.cxx": (None, "/no/such/g++")}),
+    ):
+        status = main([*command, "--work-dir", str(tmp_path / "w"), "--compile"])
+    assert torch._inductor.config.cpp.cxx == cxx
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert status == 2
+    assert line.startswith("mmconvnext test: --compile: torch.compile: expected a C++ compiler")
+    assert not (tmp_path / "w").exists()

@@ -1,0 +1,224 @@
+"""Prediction: the backbone alone, a whole detector, and a segmentor's classes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import nn
+
+from mmconvnext.backbones.convnext import ConvNeXt
+from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, interleaved
+from mmconvnext.checkpoints.formats import FORMATS
+from mmconvnext.checkpoints.translating import from_native
+from mmconvnext.compat.config_root import config_root
+from mmconvnext.inference import optimize_for_inference
+
+TARGET = 0.90
+OURS = "mmconvnext, fused"
+UNFUSED = "mmconvnext, not fused"
+STOCK = "mmdet, mmpretrain's backbone"
+_PIXELS = 512
+_PHOTO = (800, 1216)
+_LARGE = (1500, 2000)
+_CASCADE = "detection/cascade_convnext_t_coco.py"
+
+
+def measure(rounds: int = ROUNDS) -> list[Table]:
+    """All tables of this suite; float32, one picture."""
+    backbones, missing = _backbones()
+    tables = []
+    for compiled in (False, True):
+        tables.append(_backbone_table(backbones, missing, compiled, rounds))
+    tables.append(_detector_table(rounds))
+    return tables + _classes_tables(rounds)
+
+
+def _backbones() -> tuple[dict[str, nn.Module], list[Row]]:
+    """Candidates with the same weights, and those that are not installed."""
+    network = ConvNeXt("tiny", layer_scale_init_value=0.5).eval()
+    found: dict[str, nn.Module] = {OURS: optimize_for_inference(network)}
+    missing = []
+    weights = {n: v for n, v in network.state_dict().items() if not n.startswith("norm")}
+    for name, build in _PEERS.items():
+        try:
+            found[name] = build(weights).eval()
+        except ImportError:
+            missing.append(Row(name, note=f"{name} is not installed"))
+    return found, missing
+
+
+def _named(weights: Mapping[str, torch.Tensor], layout: str) -> dict[str, torch.Tensor]:
+    return from_native(weights, next(known for known in FORMATS if known.name == layout))
+
+
+def _timm(weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    import timm
+
+    model = timm.create_model("convnext_tiny", features_only=True)
+    model.load_state_dict(_named(weights, "timm, features only"))
+    return model
+
+
+def _torchvision(weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    from torchvision.models import convnext_tiny
+
+    model = convnext_tiny()
+    named = _named(weights, "torchvision")
+    for name, value in model.state_dict().items():
+        if name in named:
+            named[name] = named[name].reshape(value.shape)  # layer scale is (C, 1, 1) there
+    model.load_state_dict(named, strict=False)  # ours has no classifier
+    return model.features
+
+
+def _mmpretrain(weights: Mapping[str, torch.Tensor]) -> nn.Module:
+    from mmpretrain.models import ConvNeXt as Theirs
+
+    model = Theirs("tiny", out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
+    model.load_state_dict(_named(weights, "mmpretrain"), strict=False)  # norms start as ours
+    return model
+
+
+_PEERS: dict[str, Callable[[Mapping[str, torch.Tensor]], nn.Module]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "mmpretrain": _mmpretrain,
+}
+
+
+@torch.inference_mode()
+def _backbone_table(
+    backbones: Mapping[str, nn.Module], missing: list[Row], compiled: bool, rounds: int
+) -> Table:
+    x = torch.randn(1, 3, _PIXELS, _PIXELS)
+    candidates: dict[str, Callable[[], object]] = {}
+    for name, network in backbones.items():
+        if compiled:  # a copy: the other table has the network itself
+            network = copy.deepcopy(network)
+            network.compile()
+        candidates[name] = lambda network=network: network(x)  # type: ignore[misc]
+    how = "compiled" if compiled else "eager"
+    title = f"ConvNeXt-T forward, 1x3x{_PIXELS}x{_PIXELS}, float32, {how}"
+    return Table(title, "s", [*interleaved(candidates, rounds), *missing], (OURS,), TARGET)
+
+
+@torch.inference_mode()
+def _detector_table(rounds: int) -> Table:
+    """Against the stock detector; its backbone is ours, not fused, where mmpretrain is missing."""
+    from mmdet.structures import DetDataSample
+
+    ours = _detector("mmconvnext.ConvNeXt")
+    note = Row(STOCK, note="mmpretrain is not installed")
+    try:
+        import mmpretrain.models  # noqa: F401  (registers its backbone)
+    except ImportError:
+        peer, name, missing = copy.deepcopy(ours), UNFUSED, [note]
+    else:
+        peer, name, missing = _detector("mmpretrain.ConvNeXt"), STOCK, []
+        weights = _named(_backbone_part(ours), "mmpretrain")
+        peer.load_state_dict(ours.state_dict(), strict=False)
+        peer.backbone.load_state_dict(weights, strict=False)
+    meta = {"img_shape": _PHOTO, "ori_shape": _PHOTO, "scale_factor": (1.0, 1.0)}
+    picture = torch.randn(1, 3, *_PHOTO)
+
+    def predict(model: Any) -> Any:
+        return model.predict(picture, [DetDataSample(metainfo={**meta, "pad_shape": _PHOTO})])
+
+    fast = optimize_for_inference(ours)
+    found, expected = (predict(model)[0].pred_instances.scores for model in (fast, peer))
+    if found.shape != expected.shape or not torch.allclose(found, expected, atol=1e-4):
+        raise RuntimeError(f"{OURS}: predictions differ from those of {name}")
+    candidates = {OURS: lambda: predict(fast), name: lambda: predict(peer)}
+    height, width = _PHOTO
+    title = f"Cascade Mask R-CNN, ConvNeXt-T, one picture of {width}x{height}, float32"
+    return Table(title, "s", [*interleaved(candidates, rounds), *missing], (OURS,), TARGET)
+
+
+def _backbone_part(model: Any) -> dict[str, torch.Tensor]:
+    weights = model.backbone.state_dict()
+    return {name: value for name, value in weights.items() if not name.startswith("norm")}
+
+
+def _detector(backbone: str) -> Any:
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+
+    from mmconvnext.adapt.norms import plain_batch_norm
+
+    register_all_modules(init_default_scope=True)
+    cfg = Config.fromfile(config_root() / _CASCADE)
+    plain_batch_norm(cfg.model)
+    cfg.model.backbone.update(type=backbone, init_cfg=None, layer_scale_init_value=0.5)
+    torch.manual_seed(0)
+    return MODELS.build(cfg.model).eval()
+
+
+def _classes_tables(rounds: int) -> list[Table]:
+    """What follows the head: 150 classes of a 512x512 crop's logits to a picture of 2000x1500."""
+    height, width = _LARGE
+    title = f"classes of one picture of {width}x{height} from 128x128x150 logits, float32"
+    candidates = {name: _classifier(name == OURS) for name in (OURS, "mmseg")}
+    times = Table(f"{title}: time", "s", interleaved(candidates, rounds), (OURS,))
+    rows = []
+    for name in candidates:
+        if not Path("/proc/self/clear_refs").exists():
+            rows.append(Row(name, note="memory is measured on Linux only"))
+            continue
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
+            rows.append(Row(name, [apart.submit(_peak, name == OURS).result()]))
+    return [times, Table(f"{title}: peak memory above the model's", "MiB", rows, (OURS,))]
+
+
+def _classifier(lean: bool) -> Callable[[], object]:
+    """mmseg's segmentor whose backbone and head give out logits and compute nothing."""
+    from mmengine.config import ConfigDict
+    from mmseg.models.decode_heads import FCNHead
+    from mmseg.models.segmentors import EncoderDecoder
+    from mmseg.structures import SegDataSample
+
+    from mmconvnext.inference.segmentor import LeanEncoderDecoder
+
+    logits = torch.randn(1, 150, _PIXELS // 4, _PIXELS // 4)
+
+    class Head(FCNHead):
+        def forward(self, inputs: object) -> torch.Tensor:
+            return logits
+
+    model = EncoderDecoder.__new__(EncoderDecoder)
+    nn.Module.__init__(model)
+    model.backbone = nn.Identity()
+    model.decode_head = Head(in_channels=1, channels=1, num_convs=0, num_classes=150)
+    model.align_corners, model.out_channels = False, 150
+    model.test_cfg = ConfigDict(mode="whole")
+    if lean:
+        LeanEncoderDecoder.take_over(model)
+    size = (_PIXELS, _PIXELS)
+    sample = SegDataSample(metainfo={"ori_shape": _LARGE, "img_shape": size, "pad_shape": size})
+    picture = torch.zeros(1, 3, *size)
+
+    def classify() -> object:
+        with torch.inference_mode():
+            return model.predict(picture, [copy.deepcopy(sample)])
+
+    return classify
+
+
+def _peak(lean: bool) -> float:
+    """In a process of its own: MiB by which the memory rises at most."""
+    classify = _classifier(lean)
+    before = _resident("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # forgets what importing took
+    classify()
+    return _resident("VmHWM") - before
+
+
+def _resident(which: str) -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(which)).split()[1]) / 1024

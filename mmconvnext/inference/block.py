@@ -1,0 +1,85 @@
+"""A ConvNeXt block that only predicts: fewer passes over memory, and on CPUs less memory.
+
+The hidden activations of the pointwise layers are four times as wide as the block. At detection
+sizes they fit no cache, and asking the system for them anew in each block costs as much as filling
+them. Positions do not know each other there: some thousands at a time give the same result.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from mmconvnext.backbones.convnext import Block
+from mmconvnext.backbones.layers import LayerNorm2d
+from mmconvnext.inference.folding import after_affine, frozen, matrix, without_affine
+from mmconvnext.inference.pointwise import linear
+
+_HIDDEN_NUMBERS = 2**20  # hidden activations at a time
+
+
+class FusedBlock(nn.Module):
+    """``x + project(act(expand(normalise(dwconv(x)))))``, everything linear folded in.
+
+    Computes what ``block`` computes in evaluation, up to rounding. Its own weights have other
+    names than the block's, so that a checkpoint of one cannot pass for the other's.
+
+    Args:
+        block: the trained one; it stays as it is, and shares what is not folded.
+    """
+
+    def __init__(self, block: Block) -> None:
+        super().__init__()
+        self.dwconv, self.norm, self.act = block.dwconv, block.norm, block.act
+        expand, expand_bias = matrix(block.pwconv1)
+        project, project_bias = matrix(block.pwconv2)
+        if isinstance(block.norm, LayerNorm2d):
+            expand, expand_bias = after_affine(block.norm, expand, expand_bias)
+            self.norm = without_affine(block.norm)
+        self.grn_gamma = None
+        if block.grn is not None:
+            # GRN is beta + x * (1 + gamma * relative): beta goes through the last layer.
+            project_bias = project_bias + project @ block.grn.beta.flatten().double()
+            self.grn_gamma = frozen(block.grn.gamma, block.grn.gamma)
+        if block.gamma is not None:
+            scale = block.gamma.double()
+            project, project_bias = scale[:, None] * project, scale * project_bias
+        like = block.pwconv1.weight
+        self.expand = frozen(expand, like)
+        self.expand_bias = frozen(expand_bias, like)
+        self.project = frozen(project, like)
+        self.project_bias = frozen(project_bias, like)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape; on a CPU without gradients."""
+        rows = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)  # (N, H, W, C)
+        shortcut = x.permute(0, 2, 3, 1)
+        apart = self.grn_gamma is None and rows.is_cpu and not torch.compiler.is_compiling()
+        out = self._by_parts(rows, shortcut) if apart else shortcut + self._pointwise(rows)
+        return out.permute(0, 3, 1, 2)
+
+    def _pointwise(self, rows: Tensor) -> Tensor:
+        if type(self.act) is nn.GELU:
+            hidden = linear(rows, self.expand, self.expand_bias, gelu=self.act.approximate)
+        else:
+            hidden = self.act(linear(rows, self.expand, self.expand_bias))
+        if self.grn_gamma is not None:
+            hidden = hidden * self._grn_scale(hidden)
+        return linear(hidden, self.project, self.project_bias)
+
+    def _grn_scale(self, x: Tensor) -> Tensor:
+        """The factor of each sample and channel in GRN without beta."""
+        # In half precision the sum of squares over a detection-sized map would overflow.
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        norm = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True, dtype=dtype)
+        relative = norm / (norm.mean(dim=-1, keepdim=True) + 1e-6)
+        return (1 + self.grn_gamma * relative).to(x.dtype)
+
+    def _by_parts(self, rows: Tensor, shortcut: Tensor) -> Tensor:
+        """``shortcut + self._pointwise(rows)``, some positions at a time."""
+        channels = rows.shape[-1]
+        length = max(256, _HIDDEN_NUMBERS // self.expand.shape[0])
+        parts = rows.reshape(-1, channels).split(length)
+        shortcuts = shortcut.reshape(-1, channels).split(length)
+        outs = [skip + self._pointwise(part) for part, skip in zip(parts, shortcuts, strict=True)]
+        return torch.cat(outs).view(rows.shape)
