@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mmconvnext.backbones.archs import (
     drop_path_rates,
@@ -23,14 +22,17 @@ from mmconvnext.backbones.archs import (
     stage_dilations,
     stage_indices,
 )
+from mmconvnext.backbones.depthwise import DepthwiseConv2d
 from mmconvnext.backbones.layers import (
     GRN,
     DilatedDownsample,
     PointwiseConv2d,
+    add_dropping,
     build_act,
     build_norm,
-    drop_path,
 )
+from mmconvnext.backbones.mlp import chunked_mlp, chunks_pay
+from mmconvnext.backbones.recompute import WIDTHS, Linear, linear_of, parameters, trains_plainly
 from mmconvnext.checkpoints.translating import translate
 from mmconvnext.registry import MODELS, register_everywhere
 
@@ -57,13 +59,11 @@ class Block(nn.Module):
         linear_pw_conv: bool,
         use_grn: bool,
         layer_scale: float,
-        with_cp: bool,
+        recompute: str | None,
     ) -> None:
         super().__init__()
         pointwise = nn.Linear if linear_pw_conv else PointwiseConv2d
-        self.dwconv = nn.Conv2d(
-            channels, channels, 7, padding=3 * dilation, dilation=dilation, groups=channels
-        )
+        self.dwconv = DepthwiseConv2d(channels, kernel_size=7, dilation=dilation)
         self.norm = build_norm(norm_cfg, channels)
         self.pwconv1 = pointwise(channels, 4 * channels)
         self.act = build_act(act_cfg)
@@ -71,29 +71,61 @@ class Block(nn.Module):
         self.pwconv2 = pointwise(4 * channels, channels)
         self.gamma = nn.Parameter(torch.full((channels,), layer_scale)) if layer_scale > 0 else None
         self.drop_path_rate = drop_path_rate
-        self.with_cp = with_cp
+        self.recompute = recompute
+        require(
+            recompute is None or not any(True for _ in self.norm.buffers()),
+            "norm_cfg",
+            "a norm without running statistics, which recomputing would update twice",
+            dict(norm_cfg),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
-        if self.with_cp and torch.is_grad_enabled():
-            branch = checkpoint(self.branch, x, use_reentrant=False)
-        else:
-            branch = self.branch(x)
         if self.training and self.drop_path_rate > 0:
-            branch = drop_path(branch, self.drop_path_rate)
-        return x + branch
+            return add_dropping(x, self.branch, self.drop_path_rate)
+        return x + self.branch(x)
 
-    def branch(self, x: Tensor) -> Tensor:
-        """All of the block but drop path and the shortcut."""
-        x = self.norm(self.dwconv(x))
-        x = x.permute(0, 2, 3, 1)  # (N, C, H, W) -> (N, H, W, C)
-        x = self.act(self.pwconv1(x))
-        if self.grn is not None:
-            x = self.grn(x)
-        x = self.pwconv2(x)
+    def branch(self, x: Tensor, factor: float = 1.0) -> Tensor:
+        """All of the block but the shortcut, times ``factor``."""
+        if not trains_plainly(self.pwconv1, self.pwconv2):
+            return self._by_layers(x, factor)
+        last = Linear(self.pwconv2.weight.flatten(1), self.pwconv2.bias, self.gamma, factor)
+        before = (self.norm, self.pwconv1, self.act, self.grn)
+        if self.recompute == "block":
+            inside = parameters(self.dwconv, *before)
+            out = linear_of(lambda x: self._hidden(self.dwconv(x)), inside, x, last)
+        elif self.grn is None and chunks_pay(x, self.norm, self.act):
+            mlp = (self.norm, self._first(), self.act, last)
+            out = chunked_mlp(self.dwconv(x), *mlp, keep=self.recompute != "mlp")
+        elif self.recompute == "mlp":
+            out = linear_of(self._hidden, parameters(*before), self.dwconv(x), last)
+        elif self.recompute == "activation":
+            x = linear_of(self._normed, parameters(self.norm), self.dwconv(x), self._first())
+            out = linear_of(self._activated, parameters(self.act, self.grn), x, last)
+        else:
+            out = linear_of(None, (), self._hidden(self.dwconv(x)), last)
+        return out.permute(0, 3, 1, 2)
+
+    def _by_layers(self, x: Tensor, factor: float) -> Tensor:
+        """The same in the paper's words."""
+        x = self._normed(self.dwconv(x))
+        x = self.pwconv2(self._activated(self.pwconv1(x)))
         if self.gamma is not None:
             x = self.gamma * x
-        return x.permute(0, 3, 1, 2)
+        return (x if factor == 1 else x * factor).permute(0, 3, 1, 2)
+
+    def _normed(self, x: Tensor) -> Tensor:
+        return self.norm(x).permute(0, 2, 3, 1)  # (N, C, H, W) -> (N, H, W, C)
+
+    def _first(self) -> Linear:
+        return Linear(self.pwconv1.weight.flatten(1), self.pwconv1.bias)
+
+    def _activated(self, x: Tensor) -> Tensor:
+        x = self.act(x)
+        return x if self.grn is None else self.grn(x)
+
+    def _hidden(self, x: Tensor) -> Tensor:
+        return self._activated(linear_of(None, (), self._normed(x), self._first()))
 
 
 @register_everywhere(MODELS)
@@ -114,10 +146,13 @@ class ConvNeXt(BaseModule):
         out_indices: stages to give out; negative ones count from the last. Always in stage order.
         frozen_stages: so many stages, the stem included, get no gradient and stay in eval mode.
         gap_before_final_norm: give out each map's mean, normalised, as (N, C).
-        with_cp: recompute each block in the backward pass, to save memory.
+        with_cp: mmpretrain's name for ``recompute='block'``.
         output_stride: 8, 16 or 32: further stages keep their size and have dilated convolutions,
             with the same weights. V1 computes the same at the positions of the undilated network;
             V2's GRN averages over all positions. Default: no dilation.
+        recompute: what the blocks compute again in the backward pass instead of keeping it, to save
+            memory: ``'activation'``, ``'mlp'``, ``'block'``, each more than the one before; see
+            ``recompute.py``. Default: nothing.
         init_cfg: mmengine's. Default: the authors' truncated normal. ``dict(type='Pretrained',
             checkpoint=…)`` takes files of any layout in ``checkpoints/formats.py``; see
             ``load_pretrained_backbone`` for its options prefix, ema and stem.
@@ -146,6 +181,7 @@ class ConvNeXt(BaseModule):
         gap_before_final_norm: bool = False,
         with_cp: bool = False,
         output_stride: int | None = None,
+        recompute: str | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=INIT_CFG if init_cfg is None else init_cfg)
@@ -162,6 +198,9 @@ class ConvNeXt(BaseModule):
             f"0 (none) to {self.num_stages} (all stages)",
             frozen_stages,
         )
+        recompute = "block" if with_cp and recompute is None else recompute
+        modes = ", ".join(map(repr, WIDTHS))
+        require(recompute in WIDTHS, "recompute", f"one of {modes}", recompute)
         self.min_size = stem_patch_size * 2 ** (self.num_stages - 1)
         dilations = stage_dilations(output_stride, stem_patch_size, self.num_stages)
         rates = iter(drop_path_rates(drop_path_rate, sum(self.depths)))
@@ -171,7 +210,7 @@ class ConvNeXt(BaseModule):
             "linear_pw_conv": linear_pw_conv,
             "use_grn": use_grn,
             "layer_scale": layer_scale(layer_scale_init_value, use_grn),
-            "with_cp": with_cp,
+            "recompute": recompute,
         }
 
         stem = nn.Conv2d(in_channels, self.channels[0], stem_patch_size, stem_patch_size)

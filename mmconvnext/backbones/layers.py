@@ -6,7 +6,8 @@ two, permuting is a view and no copy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -66,14 +67,39 @@ class DilatedDownsample(nn.Conv2d):
         return super().forward(F.pad(x, (0, pad, 0, pad)))
 
 
-def drop_path(branch: Tensor, rate: float) -> Tensor:
-    """Stochastic depth: zero each sample's branch with probability ``rate``, scale up the others.
+def add_dropping(x: Tensor, branch: Callable[[Tensor, float], Tensor], rate: float) -> Tensor:
+    """``x + branch(x, 1 / (1 - rate))`` for the samples that keep their branch, others as they are.
 
-    Draws one ``torch.rand(N)`` on the branch's device and keeps the samples below ``1 - rate``.
+    Stochastic depth. Dropped samples cost nothing; where none is kept, the branch gets an empty
+    batch, so that its parameters have their gradients of zero. One ``torch.rand(N)`` is drawn, on
+    the CPU, since waiting for a GPU's numbers would hold up everything; kept are the samples below
+    ``1 - rate``. Compiled, all samples are computed and multiplied by zero or not.
+
+    Args:
+        x: (N, C, H, W).
+        branch: a function of samples and the factor of what it gives.
+        rate: probability to drop a sample's branch.
     """
-    keep = 1 - rate
-    kept = torch.rand(branch.shape[0], device=branch.device, dtype=torch.float32) < keep
-    return branch * kept.to(branch.dtype).div(keep).view(-1, 1, 1, 1)
+    factor = 1 / (1 - rate)
+    drawn = torch.rand(x.shape[0], dtype=torch.float32) < 1 - rate
+    if torch.compiler.is_compiling():
+        return x + branch(x, factor) * drawn.to(x.device, x.dtype)[:, None, None, None]
+    kept: list[bool] = drawn.tolist()
+    if all(kept):
+        return x + branch(x, factor)
+    if not any(kept):
+        return x + branch(x[:0].detach(), factor).sum().to(x.dtype)
+    runs = [(keep, len(list(run))) for keep, run in groupby(kept)]
+    parts = x.split([length for _, length in runs])
+    inside = [part for part, (keep, _) in zip(parts, runs, strict=True) if keep]
+    outs = iter(branch(_joined(inside), factor).split([part.shape[0] for part in inside]))
+    return torch.cat(
+        [part + next(outs) if keep else part for part, (keep, _) in zip(parts, runs, strict=True)]
+    )
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def build_norm(cfg: Mapping[str, Any], channels: int) -> nn.Module:

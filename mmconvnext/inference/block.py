@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mmconvnext.backbones.convnext import Block
 from mmconvnext.backbones.layers import LayerNorm2d
+from mmconvnext.backbones.pointwise import linear
 from mmconvnext.inference.folding import after_affine, frozen, matrix, without_affine
-from mmconvnext.inference.pointwise import linear
 
 _HIDDEN_NUMBERS = 2**20  # hidden activations at a time
 

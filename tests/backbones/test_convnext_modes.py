@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mmconvnext.backbones import ConvNeXt
-from mmconvnext.backbones.layers import GRN, PointwiseConv2d, drop_path
+from mmconvnext.backbones.layers import GRN, PointwiseConv2d, add_dropping
 
 SMALL = {"depths": [2, 1, 3, 2], "channels": [8, 16, 24, 40]}
 TINIEST = {"depths": [1, 1, 1, 1], "channels": [8, 16, 24, 40]}
@@ -169,7 +169,8 @@ def test_drop_path_depends_on_the_seed_alone():
 
 def test_drop_path_keeps_the_expected_share_and_the_mean():
     torch.manual_seed(0)
-    out = drop_path(torch.ones(20_000, 2, 1, 1), rate=0.3)
+    zeros = torch.zeros(20_000, 2, 1, 1)
+    out = add_dropping(zeros, lambda x, factor: x + factor, rate=0.3)
     assert set(out.unique().tolist()) == {0.0, torch.tensor(1 / 0.7).item()}
     assert torch.equal(out[:, 0], out[:, 1])  # per sample
     assert out.mean().item() == pytest.approx(1, abs=0.02)
@@ -179,30 +180,6 @@ def test_drop_path_rates_rise_linearly_from_zero_to_the_given_rate():
     net = network(drop_path_rate=0.7)
     rates = [block.drop_path_rate for stage in net.stages for block in stage]
     assert rates == pytest.approx([0.1 * i for i in range(8)])
-
-
-@pytest.mark.parametrize("version", [1, 2])
-def test_checkpointing_saves_memory_and_changes_no_gradient(version):
-    plain = network(use_grn=version == 2, drop_path_rate=0.4)
-    saving = network(use_grn=version == 2, drop_path_rate=0.4, with_cp=True)
-    saving.load_state_dict(plain.state_dict())
-    image = torch.randn(2, 3, 64, 64)
-    grads, saved = [], []
-    for net in (plain, saving):
-        storages = {}
-
-        def pack(tensor, storages=storages):
-            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        torch.manual_seed(6)
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            loss = sum(out.square().mean() for out in net(image))
-        saved.append(sum(storages.values()))
-        grads.append(torch.autograd.grad(loss, list(net.parameters())))
-    assert saved[1] < 0.5 * saved[0]
-    for ours, theirs in zip(*grads, strict=True):
-        torch.testing.assert_close(ours, theirs)
 
 
 def test_frozen_stages_get_no_gradient_and_stay_in_eval_mode_after_train():

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor, gelu: str | None = None) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: str | None = None) -> Tensor:
     """``F.linear``, with ``gelu`` (``none`` or ``tanh``: torch's approximations) GELU after it.
 
     On CPUs with oneDNN both are one kernel, which is also the faster at the multiplication.
@@ -21,7 +21,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, gelu: str | None = None) -> 
     return x if gelu is None else F.gelu(x, approximate=gelu)
 
 
-def _onednn(x: Tensor, weight: Tensor, bias: Tensor, gelu: str) -> Tensor:
+def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: str) -> Tensor:
     after = "gelu" if gelu else "none"
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, after, [], gelu)
 
@@ -45,7 +45,7 @@ def _known_to_compiler() -> Any:
     operator = torch.library.custom_op("mmconvnext::linear", _onednn, mutates_args=())
 
     @operator.register_fake
-    def _(x: Tensor, weight: Tensor, bias: Tensor, gelu: str) -> Tensor:
+    def _(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: str) -> Tensor:
         return x.new_empty((*x.shape[:-1], weight.shape[0]))
 
     return operator
