@@ -6,13 +6,14 @@ BIN := .venv/bin
 # Stands for a finished set-up; anything that changes what is installed makes it stale.
 READY := .venv/.ready
 
-.PHONY: help demo test lint coverage format clean
+.PHONY: help demo test lint coverage bench format clean
 
 help:
 	@echo "make demo [TASK=detection|segmentation]   train and test on made-up pictures, some minutes on a laptop"
 	@echo "make test                                 run the tests"
 	@echo "make lint                                 ruff and mypy"
 	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (long)"
+	@echo "make bench                                measure time and memory, docs/performance.md (long; leave the machine alone)"
 	@echo "make format                               let ruff rewrite the code"
 	@echo "PYTHON=/path/to/python                    the interpreter to set up with (3.10 or newer)"
 
@@ -35,6 +36,9 @@ lint: $(READY)
 coverage: $(READY)
 	@touch .coverage.$$(date +%F).json
 	@$(BIN)/mmconvnext coverage --jobs 2 --json .coverage.$$(date +%F).json --resume
+
+bench: $(READY)
+	@$(BIN)/mmconvnext benchmark --page docs/performance.md
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .

@@ -38,10 +38,10 @@ class Table:
 
     Args:
         title: what was measured, with sizes and types.
-        unit: of the values; less is better, unless ``more_is_better``.
+        unit: of the values; less is better.
         rows: a candidate each, those that could not run included.
         ours: names of this package's rows.
-        target: the ratio that ``ours`` shall not exceed (or fall below), if there is one.
+        target: the ratio that ``ours`` shall not exceed, if there is one.
     """
 
     title: str
@@ -49,14 +49,12 @@ class Table:
     rows: list[Row]
     ours: tuple[str, ...]
     target: float | None = None
-    more_is_better: bool = False
 
     @property
     def peer(self) -> Row | None:
         """The best of the other candidates; None: none ran."""
         others = [row for row in self.rows if row.values and row.name not in self.ours]
-        best = max if self.more_is_better else min
-        return best(others, key=lambda row: row.median) if others else None
+        return min(others, key=lambda row: row.median) if others else None
 
     def ratio(self, row: Row) -> float | None:
         """``row``'s median over the best other candidate's; None where one of them did not run."""
