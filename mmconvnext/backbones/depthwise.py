@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from mmconvnext.backbones.recompute import on_onednn
+from mmconvnext.backbones.torch_state import is_compiling
 
 # Above so many channels oneDNN's weight gradient takes ten times as long as it should: 768
 # channels of 16x16 in 14 ms, two times 384 in 2.2 ms (oneDNN of torch 2.14, AVX-512).
@@ -27,7 +28,7 @@ class DepthwiseConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve ``x``."""
-        plain = not torch.is_grad_enabled() or torch.compiler.is_compiling()
+        plain = not torch.is_grad_enabled() or is_compiling() or torch.jit.is_tracing()
         if plain or not on_onednn(x, self.weight):
             return super().forward(x)
         out: Tensor = _Depthwise.apply(x, self.weight, self.bias, self.padding, self.dilation)

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmconvnext.backbones.torch_state import is_compiling
+
 
 class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels at each position of (N, C, H, W)."""
@@ -82,7 +84,7 @@ def add_dropping(x: Tensor, branch: Callable[[Tensor, float], Tensor], rate: flo
     """
     factor = 1 / (1 - rate)
     drawn = torch.rand(x.shape[0], dtype=torch.float32) < 1 - rate
-    if torch.compiler.is_compiling():
+    if is_compiling():
         return x + branch(x, factor) * drawn.to(x.device, x.dtype)[:, None, None, None]
     kept: list[bool] = drawn.tolist()
     if all(kept):

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.backbones.pointwise import linear
 from mmconvnext.backbones.recompute import Linear, of_layer, on_onednn
+from mmconvnext.backbones.torch_state import is_compiling
 
 _WIDEST = 256  # channels
 _POSITIONS = 1024
@@ -28,7 +29,7 @@ def chunks_pay(x: Tensor, norm: nn.Module, act: nn.Module) -> bool:
     """Whether :func:`chunked_mlp` computes this, and faster than layer by layer."""
     return (
         torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
+        and not is_compiling()
         and x.shape[1] <= _WIDEST
         and type(act) is nn.GELU
         and not any(layer._forward_hooks or layer._forward_pre_hooks for layer in (norm, act))

@@ -8,13 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mmconvnext.backbones.torch_state import is_compiling
+
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: str | None = None) -> Tensor:
     """``F.linear``, with ``gelu`` (``none`` or ``tanh``: torch's approximations) GELU after it.
 
     On CPUs with oneDNN both are one kernel, which is also the faster at the multiplication.
     """
-    kernel = _COMPILED if torch.compiler.is_compiling() else _EAGER
+    kernel = _COMPILED if is_compiling() else _EAGER
     if kernel and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32:
         return kernel(x, weight, bias, "" if gelu is None else gelu)
     x = F.linear(x, weight, bias)

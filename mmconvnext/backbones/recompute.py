@@ -31,6 +31,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmconvnext.backbones.layers import PointwiseConv2d
 from mmconvnext.backbones.pointwise import linear
+from mmconvnext.backbones.torch_state import autocast_state, is_compiling
 
 WIDTHS: dict[str | None, int] = {None: 11, "activation": 6, "mlp": 2, "block": 1}
 Parts = Callable[[Tensor], Tensor]
@@ -90,7 +91,7 @@ def linear_of(parts: Parts | None, parameters: Sequence[Tensor], x: Tensor, last
     Returns:
         (N, H, W, out)
     """
-    if torch.compiler.is_compiling():  # Dynamo sees into checkpoint, not into our backward pass
+    if is_compiling():  # Dynamo sees into checkpoint, not into our backward pass
         if parts is None:
             return F.linear(x, *last.folded())
         return checkpoint(lambda x: F.linear(parts(x), *last.folded()), x, use_reentrant=False)
@@ -172,7 +173,7 @@ def of_layer(
 
 def _autocast(device: str) -> Callable[[], AbstractContextManager]:
     """The autocast that is in force, to be entered again."""
-    dtype, enabled = torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+    dtype, enabled = autocast_state(device)
     return lambda: torch.autocast(device, dtype=dtype, enabled=enabled)
 
 
@@ -183,5 +184,5 @@ def on_onednn(x: Tensor, weight: Tensor) -> bool:
         and x.dtype == weight.dtype == torch.float32
         and x.numel() > 0
         and torch.backends.mkldnn.is_available()
-        and not torch.is_autocast_enabled("cpu")
+        and not autocast_state("cpu")[1]
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mmconvnext.backbones.convnext import Block
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.backbones.pointwise import linear
+from mmconvnext.backbones.torch_state import is_compiling
 from mmconvnext.inference.folding import after_affine, frozen, matrix, without_affine
 
 _HIDDEN_NUMBERS = 2**20  # hidden activations at a time
@@ -54,7 +55,7 @@ class FusedBlock(nn.Module):
         """(N, C, H, W) to the same shape; on a CPU without gradients."""
         rows = self.norm(self.dwconv(x)).permute(0, 2, 3, 1)  # (N, H, W, C)
         shortcut = x.permute(0, 2, 3, 1)
-        apart = self.grn_gamma is None and rows.is_cpu and not torch.compiler.is_compiling()
+        apart = self.grn_gamma is None and rows.is_cpu and not is_compiling()
         out = self._by_parts(rows, shortcut) if apart else shortcut + self._pointwise(rows)
         return out.permute(0, 3, 1, 2)
 

@@ -8,10 +8,10 @@ from sample_networks import shaken
 from torch import nn
 
 import mmconvnext
-from mmconvnext.backbones import ConvNeXt
+from mmconvnext.backbones import ConvNeXt, pointwise
 from mmconvnext.backbones.convnext import Block
 from mmconvnext.inference import block as fused_block
-from mmconvnext.inference import compile_backbones, pointwise
+from mmconvnext.inference import compile_backbones
 from mmconvnext.inference.block import FusedBlock
 
 SMALL = {"arch": {"depths": [1, 2, 2, 1], "channels": [8, 12, 16, 24]}}

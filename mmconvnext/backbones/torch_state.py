@@ -1,0 +1,17 @@
+"""What PyTorch is doing right now, asked in the words of each version from 2.1 on."""
+
+from __future__ import annotations
+
+import torch
+
+# Whether torch.compile or torch.export is looking on.
+is_compiling = getattr(torch.compiler, "is_compiling", None) or torch._dynamo.is_compiling
+
+
+def autocast_state(device: str) -> tuple[torch.dtype, bool]:
+    """Type of autocast on a kind of device (``cpu``, ``cuda``), and whether it is on."""
+    if hasattr(torch, "get_autocast_dtype"):  # from PyTorch 2.4 on, for every device
+        return torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+    if device == "cpu":
+        return torch.get_autocast_cpu_dtype(), torch.is_autocast_cpu_enabled()
+    return torch.get_autocast_gpu_dtype(), torch.is_autocast_enabled()
