@@ -76,8 +76,8 @@ def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
             trained = _as_levels(_try(arguments, scope, training=True), side)
     if trained != levels:
         raise AdaptError(
-            f"{where} ({kind}) gives {levels}, but {trained} in training, for heads of its own "
-            "kind; a ConvNeXt gives the same maps in both"
+            f"{where} ({kind}) gives {levels}, but {trained or 'other things'} in training, "
+            "for heads of its own kind; a ConvNeXt gives the same maps in both"
         )
     return levels
 

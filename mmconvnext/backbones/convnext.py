@@ -22,17 +22,9 @@ from mmconvnext.backbones.archs import (
     stage_dilations,
     stage_indices,
 )
-from mmconvnext.backbones.depthwise import DepthwiseConv2d
-from mmconvnext.backbones.layers import (
-    GRN,
-    DilatedDownsample,
-    PointwiseConv2d,
-    add_dropping,
-    build_act,
-    build_norm,
-)
-from mmconvnext.backbones.mlp import chunked_mlp, chunks_pay
-from mmconvnext.backbones.recompute import WIDTHS, Linear, linear_of, parameters, trains_plainly
+from mmconvnext.backbones.block import Block
+from mmconvnext.backbones.layers import DilatedDownsample, build_norm
+from mmconvnext.backbones.recompute import MODES
 from mmconvnext.checkpoints.translating import translate
 from mmconvnext.registry import MODELS, register_everywhere
 
@@ -40,92 +32,6 @@ NORM_CFG = {"type": "LN2d", "eps": 1e-6}
 ACT_CFG = {"type": "GELU"}
 # The authors' initialisation; norms and layer scale are built with their initial values.
 INIT_CFG = {"type": "TruncNormal", "layer": ["Conv2d", "Linear"], "std": 0.02, "bias": 0.0}
-
-
-class Block(nn.Module):
-    """``x + drop_path(gamma * pwconv2(act(pwconv1(norm(dwconv(x))))))`` (V1 paper, figure 4).
-
-    V2 has GRN after the activation and no layer scale ``gamma`` (V2 paper, figure 5).
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        drop_path_rate: float,
-        *,
-        dilation: int,
-        norm_cfg: Mapping[str, Any],
-        act_cfg: Mapping[str, Any],
-        linear_pw_conv: bool,
-        use_grn: bool,
-        layer_scale: float,
-        recompute: str | None,
-    ) -> None:
-        super().__init__()
-        pointwise = nn.Linear if linear_pw_conv else PointwiseConv2d
-        self.dwconv = DepthwiseConv2d(channels, kernel_size=7, dilation=dilation)
-        self.norm = build_norm(norm_cfg, channels)
-        self.pwconv1 = pointwise(channels, 4 * channels)
-        self.act = build_act(act_cfg)
-        self.grn = GRN(4 * channels) if use_grn else None
-        self.pwconv2 = pointwise(4 * channels, channels)
-        self.gamma = nn.Parameter(torch.full((channels,), layer_scale)) if layer_scale > 0 else None
-        self.drop_path_rate = drop_path_rate
-        self.recompute = recompute
-        require(
-            recompute is None or not any(True for _ in self.norm.buffers()),
-            "norm_cfg",
-            "a norm without running statistics, which recomputing would update twice",
-            dict(norm_cfg),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to the same shape."""
-        if self.training and self.drop_path_rate > 0:
-            return add_dropping(x, self.branch, self.drop_path_rate)
-        return x + self.branch(x)
-
-    def branch(self, x: Tensor, factor: float = 1.0) -> Tensor:
-        """All of the block but the shortcut, times ``factor``."""
-        if not trains_plainly(self.pwconv1, self.pwconv2):
-            return self._by_layers(x, factor)
-        last = Linear(self.pwconv2.weight.flatten(1), self.pwconv2.bias, self.gamma, factor)
-        before = (self.norm, self.pwconv1, self.act, self.grn)
-        if self.recompute == "block":
-            inside = parameters(self.dwconv, *before)
-            out = linear_of(lambda x: self._hidden(self.dwconv(x)), inside, x, last)
-        elif self.grn is None and chunks_pay(x, self.norm, self.act):
-            mlp = (self.norm, self._first(), self.act, last)
-            out = chunked_mlp(self.dwconv(x), *mlp, keep=self.recompute != "mlp")
-        elif self.recompute == "mlp":
-            out = linear_of(self._hidden, parameters(*before), self.dwconv(x), last)
-        elif self.recompute == "activation":
-            x = linear_of(self._normed, parameters(self.norm), self.dwconv(x), self._first())
-            out = linear_of(self._activated, parameters(self.act, self.grn), x, last)
-        else:
-            out = linear_of(None, (), self._hidden(self.dwconv(x)), last)
-        return out.permute(0, 3, 1, 2)
-
-    def _by_layers(self, x: Tensor, factor: float) -> Tensor:
-        """The same in the paper's words."""
-        x = self._normed(self.dwconv(x))
-        x = self.pwconv2(self._activated(self.pwconv1(x)))
-        if self.gamma is not None:
-            x = self.gamma * x
-        return (x if factor == 1 else x * factor).permute(0, 3, 1, 2)
-
-    def _normed(self, x: Tensor) -> Tensor:
-        return self.norm(x).permute(0, 2, 3, 1)  # (N, C, H, W) -> (N, H, W, C)
-
-    def _first(self) -> Linear:
-        return Linear(self.pwconv1.weight.flatten(1), self.pwconv1.bias)
-
-    def _activated(self, x: Tensor) -> Tensor:
-        x = self.act(x)
-        return x if self.grn is None else self.grn(x)
-
-    def _hidden(self, x: Tensor) -> Tensor:
-        return self._activated(linear_of(None, (), self._normed(x), self._first()))
 
 
 @register_everywhere(MODELS)
@@ -199,8 +105,8 @@ class ConvNeXt(BaseModule):
             frozen_stages,
         )
         recompute = "block" if with_cp and recompute is None else recompute
-        modes = ", ".join(map(repr, WIDTHS))
-        require(recompute in WIDTHS, "recompute", f"one of {modes}", recompute)
+        modes = ", ".join(map(repr, MODES))
+        require(recompute in MODES, "recompute", f"one of {modes}", recompute)
         self.min_size = stem_patch_size * 2 ** (self.num_stages - 1)
         dilations = stage_dilations(output_stride, stem_patch_size, self.num_stages)
         rates = iter(drop_path_rates(drop_path_rate, sum(self.depths)))

@@ -14,8 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmconvnext.backbones.torch_state import is_compiling
-
 
 class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels at each position of (N, C, H, W)."""
@@ -69,24 +67,29 @@ class DilatedDownsample(nn.Conv2d):
         return super().forward(F.pad(x, (0, pad, 0, pad)))
 
 
-def add_dropping(x: Tensor, branch: Callable[[Tensor, float], Tensor], rate: float) -> Tensor:
+Branch = Callable[[Tensor, float], Tensor]  # of samples, times a factor
+
+
+def add_or_zero(x: Tensor, branch: Branch, rate: float) -> Tensor:
+    """As :func:`add_dropping`, but all samples are computed, and dropped ones multiplied by zero:
+    for compiled networks, and for norms that take their statistics over all samples."""
+    kept = _draw(len(x), rate).to(x.device, x.dtype)
+    return x + branch(x, 1 / (1 - rate)) * kept[:, None, None, None]
+
+
+def add_dropping(x: Tensor, branch: Branch, rate: float) -> Tensor:
     """``x + branch(x, 1 / (1 - rate))`` for the samples that keep their branch, others as they are.
 
     Stochastic depth. Dropped samples cost nothing; where none is kept, the branch gets an empty
-    batch, so that its parameters have their gradients of zero. One ``torch.rand(N)`` is drawn, on
-    the CPU, since waiting for a GPU's numbers would hold up everything; kept are the samples below
-    ``1 - rate``. Compiled, all samples are computed and multiplied by zero or not.
+    batch, so that its parameters have their gradients of zero.
 
     Args:
         x: (N, C, H, W).
-        branch: a function of samples and the factor of what it gives.
+        branch: a function of samples and the factor of what it gives; it knows each sample alone.
         rate: probability to drop a sample's branch.
     """
     factor = 1 / (1 - rate)
-    drawn = torch.rand(x.shape[0], dtype=torch.float32) < 1 - rate
-    if is_compiling():
-        return x + branch(x, factor) * drawn.to(x.device, x.dtype)[:, None, None, None]
-    kept: list[bool] = drawn.tolist()
+    kept: list[bool] = _draw(len(x), rate).tolist()
     if all(kept):
         return x + branch(x, factor)
     if not any(kept):
@@ -98,6 +101,12 @@ def add_dropping(x: Tensor, branch: Callable[[Tensor, float], Tensor], rate: flo
     return torch.cat(
         [part + next(outs) if keep else part for part, (keep, _) in zip(parts, runs, strict=True)]
     )
+
+
+def _draw(samples: int, rate: float) -> Tensor:
+    """Which samples are kept: those whose number of one ``torch.rand(N)`` is below ``1 - rate``. On
+    the CPU: waiting for a GPU's numbers would hold up everything."""
+    return torch.rand(samples, dtype=torch.float32) < 1 - rate
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

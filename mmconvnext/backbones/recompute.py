@@ -33,7 +33,7 @@ from mmconvnext.backbones.layers import PointwiseConv2d
 from mmconvnext.backbones.pointwise import linear
 from mmconvnext.backbones.torch_state import autocast_state, is_compiling
 
-WIDTHS: dict[str | None, int] = {None: 11, "activation": 6, "mlp": 2, "block": 1}
+MODES = (None, "activation", "mlp", "block")
 Parts = Callable[[Tensor], Tensor]
 
 

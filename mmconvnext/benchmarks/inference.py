@@ -49,8 +49,8 @@ def _backbones() -> tuple[dict[str, nn.Module], list[Row]]:
     for name, build in _PEERS.items():
         try:
             found[name] = build(weights).eval()
-        except ImportError:
-            missing.append(Row(name, note=f"{name} is not installed"))
+        except (ImportError, TypeError) as error:  # mmpretrain beside a newer transformers
+            missing.append(Row(name, note=f"cannot be imported: {error}"))
     return found, missing
 
 
@@ -115,11 +115,11 @@ def _detector_table(rounds: int) -> Table:
     from mmdet.structures import DetDataSample
 
     ours = _detector("mmconvnext.ConvNeXt")
-    note = Row(STOCK, note="mmpretrain is not installed")
     try:
         import mmpretrain.models  # noqa: F401  (registers its backbone)
-    except ImportError:
-        peer, name, missing = copy.deepcopy(ours), UNFUSED, [note]
+    except (ImportError, TypeError) as error:
+        note = f"cannot be imported: {error}"
+        peer, name, missing = copy.deepcopy(ours), UNFUSED, [Row(STOCK, note=note)]
     else:
         peer, name, missing = _detector("mmpretrain.ConvNeXt"), STOCK, []
         weights = _named(_backbone_part(ours), "mmpretrain")

@@ -108,5 +108,6 @@ def _without_place(message: str) -> str:
 
 
 def _shortened(reason: str) -> str:
-    line = " ".join(reason.split())
+    # Without where the packages lie: a page is read on other machines.
+    line = re.sub(r"[^\s\"']*/site-packages/", "", " ".join(reason.split()))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

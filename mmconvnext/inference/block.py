@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmconvnext.backbones.convnext import Block
+from mmconvnext.backbones.block import Block
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.backbones.pointwise import linear
 from mmconvnext.backbones.torch_state import is_compiling

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmconvnext.backbones.convnext import Block, ConvNeXt
+from mmconvnext.backbones.block import Block
+from mmconvnext.backbones.convnext import ConvNeXt
 from mmconvnext.inference.block import FusedBlock
 from mmconvnext.inference.conv_bn import fuse_conv_bn
 from mmconvnext.inference.folding import fold_downsampling

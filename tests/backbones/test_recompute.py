@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmconvnext.backbones import ConvNeXt
-from mmconvnext.backbones.convnext import Block
+from mmconvnext.backbones.block import Block
 from mmconvnext.backbones.depthwise import DepthwiseConv2d
 from mmconvnext.backbones.layers import add_dropping
 from mmconvnext.backbones.mlp import chunks_pay
@@ -78,12 +78,10 @@ def test_gradients_are_those_of_the_layers(mode, kind):
     assert_same(step(net, image), step(layer_by_layer(net), image))
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_narrow_blocks_go_by_chunks_and_wide_ones_do_not(mode):
-    net = network(mode)
-    ways = [chunks_pay(torch.ones(1, w, 8, 8), nn.LayerNorm(w), nn.GELU()) for w in (16, 288)]
-    assert ways == [False, False]  # not our norm
+def test_narrow_blocks_go_by_chunks_and_wide_ones_do_not():
+    net = network()
     block = net.stages[0][0]
+    assert not chunks_pay(torch.ones(1, 16, 8, 8), nn.LayerNorm(16), block.act)  # not our norm
     assert chunks_pay(torch.ones(1, 16, 8, 8), block.norm, block.act)
     assert not chunks_pay(torch.ones(1, 288, 8, 8), net.stages[3][0].norm, block.act)
 
@@ -201,6 +199,64 @@ def test_layers_that_somebody_replaced_or_watches_are_called():
     assert not torch.allclose(other.branch(x), before)
     block(x)
     assert seen == ["pwconv2"]
+
+
+def test_replaced_layers_are_recomputed_too():
+    """With LoRA and the like, saving memory must not stop in silence."""
+
+    class Replaced(nn.Linear):
+        pass
+
+    calls = []
+    net = ConvNeXt({"depths": [1], "channels": [16]}, recompute="block", out_indices=0)
+    block = net.stages[0][0]
+    block.pwconv1.__class__ = Replaced
+    block.pwconv1.register_forward_hook(lambda *_: calls.append(1))
+    found = step(net, torch.randn(1, 3, 32, 32))
+    assert calls == [1, 1]
+    block.recompute = None
+    torch.manual_seed(0)
+    image = torch.randn(1, 3, 32, 32)
+    expected = step(net, image)
+    block.recompute = "block"
+    assert_same(step(net, image), expected)
+    assert found[1]["stages.0.0.gamma"].any()
+
+
+@pytest.mark.parametrize("channels", [512, 520, 1040])
+def test_wide_depthwise_convolutions_have_torchs_gradients(channels):
+    """Above 512 channels the weight's gradient is put together from parts."""
+    torch.manual_seed(0)
+    ours = DepthwiseConv2d(channels, kernel_size=7, dilation=2)
+    plain = nn.Conv2d(channels, channels, 7, padding=6, dilation=2, groups=channels)
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(2, channels, 9, 14).contiguous(memory_format=torch.channels_last)
+    weights = torch.randn(2, channels, 9, 14)
+    results = []
+    for conv in (ours, plain):
+        image = x.clone().requires_grad_()
+        (conv(image) * weights).sum().backward()
+        results.append((image.grad, conv.weight.grad, conv.bias.grad))
+    for grad, expected in zip(*results, strict=True):
+        torch.testing.assert_close(grad, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_norms_over_all_samples_see_all_samples():
+    """BN of the kept samples alone would be another network's."""
+    torch.manual_seed(0)
+    arch = {"depths": [2], "channels": [16]}
+    options = {"drop_path_rate": 0.9, "layer_scale_init_value": 100.0, "out_indices": 0}
+    net = ConvNeXt(arch, norm_cfg={"type": "BN"}, **options)
+    block = net.stages[0][1]
+    x = torch.randn(4, 16, 8, 8)
+    every = block.branch(x)
+    assert not torch.allclose(block.branch(x[:2]), every[:2], atol=1e-3)
+    torch.manual_seed(3)
+    kept = (torch.rand(4) < 1 - 0.9).float().view(4, 1, 1, 1)
+    torch.manual_seed(3)
+    expected = x + every * kept / (1 - 0.9)
+    assert kept.any() and not kept.all()
+    assert (block(x) - expected).norm() <= 1e-5 * expected.norm()
 
 
 def test_dropped_samples_are_not_computed():

@@ -9,7 +9,7 @@ from torch import nn
 
 import mmconvnext
 from mmconvnext.backbones import ConvNeXt, pointwise
-from mmconvnext.backbones.convnext import Block
+from mmconvnext.backbones.block import Block
 from mmconvnext.inference import block as fused_block
 from mmconvnext.inference import compile_backbones
 from mmconvnext.inference.block import FusedBlock
