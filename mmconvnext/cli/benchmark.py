@@ -81,7 +81,8 @@ def _cells(table: Table, row: Row) -> tuple[str, ...]:
         return row.name, "", "", "", row.note
     ratio = table.ratio(row)
     told = "" if ratio is None else f"{ratio:.2f}"
-    return row.name, f"{row.median:.4g} {table.unit}", f"{row.spread:.0%}", told, row.note
+    spread = f"{row.spread:.0%}" if len(row.values) > 1 else ""
+    return row.name, f"{row.median:.4g} {table.unit}", spread, told, row.note
 
 
 def _caption(table: Table) -> str:
