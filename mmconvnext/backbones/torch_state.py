@@ -15,3 +15,8 @@ def autocast_state(device: str) -> tuple[torch.dtype, bool]:
     if device == "cpu":
         return torch.get_autocast_cpu_dtype(), torch.is_autocast_cpu_enabled()
     return torch.get_autocast_gpu_dtype(), torch.is_autocast_enabled()
+
+
+def trains_eagerly() -> bool:
+    """Whether a gradient is wanted, and nobody records what is computed."""
+    return torch.is_grad_enabled() and not torch.jit.is_tracing() and not is_compiling()
