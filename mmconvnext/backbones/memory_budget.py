@@ -115,8 +115,8 @@ class MemoryBudget:
             for mode in MODES
         )
         found = (
-            f"recompute='auto' picked {', '.join(mode or 'None' for mode in modes)} for stages 1 to "
-            f"{len(modes)}, which keep {kept_by(kept, modes, pixels) / GIB:.2f} GiB of a "
+            f"recompute='auto' picked {', '.join(mode or 'None' for mode in modes)} for stages 1 "
+            f"to {len(modes)}, which keep {kept_by(kept, modes, pixels) / GIB:.2f} GiB of a "
             f"{tuple(x.shape)} input; budget {(self._budget or 0) / GIB:.2f} GiB ({self._source}); "
             f"all stages in one mode: {alike} GiB"
         )
@@ -146,7 +146,8 @@ def resolve_recompute(
 
 def set_modes(network: ConvNeXt, modes: Modes) -> None:
     """Train the blocks of each stage in its mode."""
-    for stage, mode in zip(network.stages, modes, strict=False):
+    stages: list[Any] = list(network.stages)
+    for stage, mode in zip(stages, modes, strict=False):  # those that nobody asks for go on as is
         for block in stage:
             block.recompute = mode
 
@@ -168,7 +169,8 @@ def measure(network: ConvNeXt, like: Tensor) -> list[dict[str | None, Kept]]:
         network: the network, whose blocks end up in the mode they are in now.
         like: an input of the type, and on the device, that counts.
     """
-    modes_now = tuple(stage[0].recompute for stage in network.stages)
+    stages: list[Any] = list(network.stages)
+    modes_now = tuple(stage[0].recompute for stage in stages)
     side = 2 * network.min_size
     found: list[dict[str | None, Kept]] = [{} for _ in range(network.out_indices[-1] + 1)]
     try:
@@ -190,12 +192,13 @@ def _kept_by_stage(network: ConvNeXt, like: Tensor, height: int, width: int) -> 
     autocast = torch.autocast(x.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
     x = x.contiguous(memory_format=torch.channels_last)
     found = []
+    stages: list[Any] = list(network.stages)
     with torch.enable_grad(), autocast, counting_kept(network) as kept:
         for i in range(network.out_indices[-1] + 1):
             before = kept()
             x = network.downsample_layers[i](x)
             inside = kept()
-            x = x + network.stages[i][0].branch(x)
+            x = x + stages[i][0].branch(x)
             block = kept() - inside
             if i in network.out_indices:
                 network.output(i, x)
