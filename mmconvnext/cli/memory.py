@@ -26,6 +26,7 @@ RECIPES = (
     *(f"segmentation/upernet_convnext_{name}_ade20k_512.py" for name in ("t", "s", "b")),
     *(f"segmentation/upernet_convnext_{name}_in22k_ade20k_640.py" for name in ("l", "xl")),
 )
+BATCH = 2  # pictures on each GPU in the published recipes
 _PAD = 32  # pixels: detectors' pictures are padded to multiples of it
 NOTE = (
     "Kept: what autograd keeps of each picture for the backward pass, counted to the byte on fake "
@@ -106,9 +107,11 @@ def memory(args: argparse.Namespace) -> None:
     if args.json:
         print(json.dumps([_as_dict(*each, args.gpus) for each in found], indent=2))
     elif args.markdown:
+        results = list(found)
         print(PAGE_HEAD + fill(NOTE, 100))
-        for each in found:
-            print("\n".join(_markdown(*each, args.gpus)), flush=True)
+        print("\n".join(_summary(results, args.gpus)))
+        for each in results:
+            print("\n".join(_markdown(*each, args.gpus)))
     else:
         for each in found:
             _print_table(*each, args.gpus)
@@ -132,9 +135,11 @@ def memory_of(name: str, options: dict[str, Any], shape: tuple[int, int] | None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about training, which does not follow
         try:
-            return count_training_memory(build_on("meta", cfg), shape)
-        except ValueError as error:
-            raise UsageError(f"--shape {shape[0]} {shape[1]}: {error}") from error
+            model = build_on("meta", cfg)
+            try:
+                return count_training_memory(model, shape)
+            except ValueError as error:
+                raise UsageError(f"--shape {shape[0]} {shape[1]}: {error}") from error
         except (RuntimeError, NotImplementedError) as error:
             raise UsageError(
                 f"config {name}: its model wants numbers to be built or run, and cannot be counted "
@@ -204,6 +209,29 @@ def _as_dict(name: str, found: TrainingMemory, gpus: list[int]) -> dict[str, Any
             for kept in found.kept
         ],
     }
+
+
+def _summary(results: list[tuple[str, TrainingMemory]], gpus: list[int]) -> Iterator[str]:
+    """For each config the fastest mode with which a batch fits, in fp32 and in 16 bits."""
+    yield ""
+    yield (
+        f"The fastest `recompute` with which {BATCH} pictures fit, the recipes' batch on a GPU; "
+        "in\nfp32 / in 16 bits; '-': none."
+    )
+    yield ""
+    header = ["config", *(f"{gpu} GiB" for gpu in gpus)]
+    rows = [[name, *(_fastest(found, gpu) for gpu in gpus)] for name, found in results]
+    for row in (header, ["---"] * len(header), *rows):
+        yield f"| {' | '.join(row)} |"
+
+
+def _fastest(found: TrainingMemory, gpu: int) -> str:
+    """The modes come from the fastest to the slowest."""
+    fitting: dict[bool, str] = {}
+    for kept in found.kept:
+        if found.pictures(kept, gpu) >= BATCH:
+            fitting.setdefault(kept.autocast, str(kept.mode))
+    return " / ".join(fitting.get(autocast, "-") for autocast in (False, True))
 
 
 def _markdown(name: str, found: TrainingMemory, gpus: list[int]) -> Iterator[str]:

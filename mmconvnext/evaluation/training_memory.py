@@ -23,6 +23,7 @@ from mmconvnext.backbones import ConvNeXt
 from mmconvnext.backbones.block import Block
 from mmconvnext.backbones.kept import counting_kept
 from mmconvnext.backbones.recompute import MODES
+from mmconvnext.backbones.torch_state import autocast_state, set_cuda_autocast
 from mmconvnext.evaluation.complexity import has_plain_heads, samples_of
 
 GIB = 2**30
@@ -184,17 +185,15 @@ def _bytes_kept(
 @contextmanager
 def _cuda_autocast(enabled: bool) -> Iterator[None]:
     """``torch.autocast("cuda")``, which turns itself off where there is no GPU."""
-    before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
-    torch.set_autocast_enabled("cuda", enabled)
-    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    before = autocast_state("cuda")
+    set_cuda_autocast(torch.bfloat16, enabled)
     torch.autocast_increment_nesting()
     try:
         yield
     finally:
         if torch.autocast_decrement_nesting() == 0:
             torch.clear_autocast_cache()
-        torch.set_autocast_enabled("cuda", before[0])
-        torch.set_autocast_dtype("cuda", before[1])
+        set_cuda_autocast(*before)
 
 
 def _onto_fake_gpu(model: nn.Module) -> None:
