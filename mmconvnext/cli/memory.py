@@ -34,8 +34,8 @@ NOTE = (
     "RoIs as they are trained with. Batch: the most pictures for which that and 15 % (the backward "
     "pass's own maps, fragmentation), parameters, gradients and AdamW's two moments (16 bytes a "
     "parameter), and 1 GiB (CUDA, libraries' workspaces) fit; '-': none. 16 bits: autocast to "
-    "bfloat16 or float16. On a CPU Cascade Mask R-CNN-T's real losses kept 0.8 % more than counted; "
-    "nobody has compared the batches with a GPU yet."
+    "bfloat16 or float16. On a CPU Cascade Mask R-CNN-T's real losses kept 0.8 % more than "
+    "counted; nobody has compared the batches with a GPU yet."
 )
 PAGE_HEAD = """\
 # Which batch fits which GPU
