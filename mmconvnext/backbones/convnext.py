@@ -24,7 +24,8 @@ from mmconvnext.backbones.archs import (
 )
 from mmconvnext.backbones.block import Block
 from mmconvnext.backbones.layers import DilatedDownsample, build_norm
-from mmconvnext.backbones.recompute import MODES
+from mmconvnext.backbones.memory_budget import resolve_recompute
+from mmconvnext.backbones.torch_state import trains_eagerly
 from mmconvnext.checkpoints.translating import translate
 from mmconvnext.registry import MODELS, register_everywhere
 
@@ -58,7 +59,11 @@ class ConvNeXt(BaseModule):
             V2's GRN averages over all positions. Default: no dilation.
         recompute: what the blocks compute again in the backward pass instead of keeping it, to save
             memory: ``'activation'``, ``'mlp'``, ``'block'``, each more than the one before; see
-            ``recompute.py``. Default: nothing.
+            ``recompute.py``. Default: nothing. ``'auto'``: as little as ``memory_budget`` allows,
+            for each stage; see ``memory_budget.py``. Compiled networks keep what was picked before
+            compiling, else ``'block'``.
+        memory_budget: with ``recompute='auto'``, GiB that this network may keep for its backward
+            pass. Default: half of what is free when training starts.
         init_cfg: mmengine's. Default: the authors' truncated normal. ``dict(type='Pretrained',
             checkpoint=…)`` takes files of any layout in ``checkpoints/formats.py``; see
             ``load_pretrained_backbone`` for its options prefix, ema and stem.
@@ -88,6 +93,7 @@ class ConvNeXt(BaseModule):
         with_cp: bool = False,
         output_stride: int | None = None,
         recompute: str | None = None,
+        memory_budget: float | None = None,
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=INIT_CFG if init_cfg is None else init_cfg)
@@ -104,9 +110,7 @@ class ConvNeXt(BaseModule):
             f"0 (none) to {self.num_stages} (all stages)",
             frozen_stages,
         )
-        recompute = "block" if with_cp and recompute is None else recompute
-        modes = ", ".join(map(repr, MODES))
-        require(recompute in MODES, "recompute", f"one of {modes}", recompute)
+        recompute, self.memory_budget = resolve_recompute(recompute, with_cp, memory_budget)
         self.min_size = stem_patch_size * 2 ** (self.num_stages - 1)
         dilations = stage_dilations(output_stride, stem_patch_size, self.num_stages)
         rates = iter(drop_path_rates(drop_path_rate, sum(self.depths)))
@@ -151,18 +155,23 @@ class ConvNeXt(BaseModule):
         if min(height, width) < self.min_size:
             size = f"{self.min_size}x{self.min_size}"
             raise ValueError(f"input: expected at least {size} pixels, found {height}x{width}")
+        if self.memory_budget is not None and trains_eagerly():
+            self.memory_budget.fit(self, x)
         x = x.contiguous(memory_format=torch.channels_last)
         outs = []
         for i in range(self.out_indices[-1] + 1):
             x = self.stages[i](self.downsample_layers[i](x))
             if i in self.out_indices:
-                norm = getattr(self, f"norm{i}")
-                if self.gap_before_final_norm:
-                    outs.append(norm(x.mean((2, 3), keepdim=True)).flatten(1))
-                else:
-                    # CenterNet and DMNet take views that only plain memory allows.
-                    outs.append(norm(x).contiguous())
+                outs.append(self.output(i, x))
         return tuple(outs)
+
+    def output(self, stage: int, x: Tensor) -> Tensor:
+        """What a stage in ``out_indices`` gives out of its last block's (N, C, H, W)."""
+        norm = getattr(self, f"norm{stage}")
+        if self.gap_before_final_norm:
+            return norm(x.mean((2, 3), keepdim=True)).flatten(1)
+        # CenterNet and DMNet take views that only plain memory allows.
+        return norm(x).contiguous()
 
     def train(self, mode: bool = True) -> ConvNeXt:
         """Switch to training mode, all but the frozen stages."""

@@ -15,3 +15,18 @@ def autocast_state(device: str) -> tuple[torch.dtype, bool]:
     if device == "cpu":
         return torch.get_autocast_cpu_dtype(), torch.is_autocast_cpu_enabled()
     return torch.get_autocast_gpu_dtype(), torch.is_autocast_enabled()
+
+
+def set_cuda_autocast(dtype: torch.dtype, enabled: bool) -> None:
+    """Turn autocast for CUDA on or off, even where there is no GPU."""
+    if hasattr(torch, "get_autocast_dtype"):
+        torch.set_autocast_enabled("cuda", enabled)
+        torch.set_autocast_dtype("cuda", dtype)
+    else:
+        torch.set_autocast_enabled(enabled)
+        torch.set_autocast_gpu_dtype(dtype)
+
+
+def trains_eagerly() -> bool:
+    """Whether a gradient is wanted, and nobody records what is computed."""
+    return torch.is_grad_enabled() and not torch.jit.is_tracing() and not is_compiling()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, UntypedStorage, nn
+from torch import Tensor, nn
 
+from mmconvnext.backbones.kept import counting_kept
 from mmconvnext.benchmarks.backbone import OURS, loss_of, recomputing, training_networks
 from mmconvnext.benchmarks.timing import Row, Table
 
@@ -24,16 +25,8 @@ def measure(rounds: int = 1) -> list[Table]:
 
 def kept_bytes(network: nn.Module, x: Tensor) -> int:
     """What a forward pass of ``network`` keeps, in bytes."""
-    parameters = {p.untyped_storage().data_ptr() for p in network.parameters()}
-    kept: dict[int, UntypedStorage] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage  # held, so that no other takes its place
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with counting_kept(network) as kept:
         loss = loss_of(network, x)
+        found = kept()
     del loss
-    return sum(storage.nbytes() for storage in kept.values())
+    return found

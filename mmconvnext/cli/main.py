@@ -15,6 +15,7 @@ COMMANDS = {
     "test": ("mmconvnext.cli.test", "evaluate a checkpoint"),
     "adapt": ("mmconvnext.cli.adapt", "put a ConvNeXt into any config of mmdet or mmseg"),
     "analyze": ("mmconvnext.cli.analyze", "count parameters and operations"),
+    "memory": ("mmconvnext.cli.memory", "which batch fits which GPU"),
     "convert-checkpoint": ("mmconvnext.cli.convert_checkpoint", "weights from and to other names"),
     "coverage": ("mmconvnext.cli.coverage", "try the configs that mmdet and mmseg ship"),
     "benchmark": ("mmconvnext.cli.benchmark", "time and memory beside the peers"),

@@ -81,7 +81,7 @@ def count_complexity(model: nn.Module, shape: tuple[int, int]) -> Complexity:
     roi_head: Any = getattr(model, "roi_head", None)
     if roi_head is None:
         one_pass, rois = _TensorPass(model), ""
-    elif _has_plain_heads(roi_head):
+    elif has_plain_heads(roi_head):
         one_pass, rois = _TwoStagePass(model), f"{BOXES:,} boxes, {MASKS} masks"
     elif device.type != "meta":
         one_pass, rois = _PredictPass(model), "those that the untrained model proposed"
@@ -118,14 +118,14 @@ class _TensorPass(nn.Module):
         self.model: Any = model
 
     def forward(self, image: Tensor) -> None:
-        self.model(image, data_samples=_samples(self.model, image), mode="tensor")
+        self.model(image, data_samples=samples_of(self.model, image), mode="tensor")
 
 
 class _PredictPass(_TensorPass):
     """A whole prediction, with whatever the model itself proposes."""
 
     def forward(self, image: Tensor) -> None:
-        self.model(image, data_samples=_samples(self.model, image), mode="predict")
+        self.model(image, data_samples=samples_of(self.model, image), mode="predict")
 
 
 class _TwoStagePass(_TensorPass):
@@ -150,22 +150,23 @@ class _TwoStagePass(_TensorPass):
                 head(image.new_zeros(count, extractor.out_channels, *size))
 
 
-def _has_plain_heads(roi_head: nn.Module) -> bool:
+def has_plain_heads(roi_head: nn.Module) -> bool:
     """Whether a RoI head's heads take RoI features alone, and all of them."""
     from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 
     return type(roi_head) in (StandardRoIHead, CascadeRoIHead)
 
 
-def _samples(model: nn.Module, image: Tensor) -> list | None:
-    """What mmdet wants to know of an image; mmseg asks for nothing."""
+def samples_of(model: nn.Module, image: Tensor) -> list | None:
+    """What mmdet wants to know of each image; mmseg asks for nothing."""
     if not type(model).__module__.startswith("mmdet."):
         return None
     from mmdet.structures import DetDataSample
 
     shape = tuple(image.shape[-2:])
-    meta = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), shape)
-    return [DetDataSample(metainfo={**meta, "scale_factor": (1.0, 1.0), "img_id": 0})]
+    shapes = dict.fromkeys(("img_shape", "ori_shape", "pad_shape", "batch_input_shape"), shape)
+    meta = {**shapes, "scale_factor": (1.0, 1.0), "img_id": 0}
+    return [DetDataSample(metainfo=meta) for _ in image]
 
 
 def _owners(model: nn.Module) -> dict[nn.Module, str]:
