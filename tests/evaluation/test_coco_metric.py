@@ -463,6 +463,19 @@ def test_masks_that_came_as_run_lengths_are_packed_too(truth):
     assert type(metric.results[0][1]["masks"]) is PackedMasks
 
 
+def test_run_lengths_that_do_not_fit_one_buffer_stay_a_list(truth):
+    made, file = truth
+    results = findings(made)[:1]
+    for odd in ({"size": [1, 2]}, {"counts": [3, 4]}):
+        (sample,) = as_samples(made, results, masks=False)
+        masks = [dict(mask) for mask in results[0][1]["masks"]]
+        masks[-1].update(odd)
+        sample["pred_instances"]["masks"] = masks
+        metric = FastCocoMetric(ann_file=file, metric="segm")
+        metric.process({}, [sample])
+        assert metric.results[0][1]["masks"] == masks
+
+
 def test_files_are_written_from_what_process_keeps(truth, tmp_path):
     made, file = truth
     samples = as_samples(made, findings(made)[:8])
