@@ -16,7 +16,7 @@ from mmdet.evaluation.metrics import CocoMetric
 from mmengine.logging import MMLogger
 from torch import Tensor
 
-from mmconvnext.evaluation.mask_coding import encode_masks
+from mmconvnext.evaluation.mask_coding import PackedMasks, encode_masks
 from mmconvnext.evaluation.proposals import proposal_recalls
 from mmconvnext.registry import METRICS
 
@@ -68,7 +68,10 @@ class FastCocoMetric(CocoMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep a batch's predictions for compute_metrics; of masks only the run lengths."""
+        before = len(self.results)
         super().process(data_batch, [_with_coded_masks(sample) for sample in data_samples])
+        for _, found in self.results[before:]:
+            _pack(found)
 
     def compute_metrics(self, results: list[tuple[dict, dict]]) -> dict[str, float]:
         """The figures of what process has kept; mmdet's names, rounded to three decimals.
@@ -82,7 +85,7 @@ class FastCocoMetric(CocoMetric):
         self._load_truth(truth)
         figures: OrderedDict[str, float] = OrderedDict()
         if self.outfile_prefix is not None:
-            self.results2json(predictions, self.outfile_prefix)
+            self.results2json([_as_mmdet_keeps(each) for each in predictions], self.outfile_prefix)
         if self.format_only:
             logger.info(f"results are saved in {Path(self.outfile_prefix).parent}")
             return figures
@@ -155,23 +158,21 @@ class FastCocoMetric(CocoMetric):
         return figures
 
     def _run(self, metric: str, predictions: Sequence[Any], logger: MMLogger) -> Any:
-        from mmconvnext.evaluation.coco_eval import (
-            FastCOCOeval,
-            as_coco,
-            index_annotations,
-            index_detections,
-        )
+        from mmconvnext.evaluation.coco_eval import evaluate_in_groups, index_annotations
 
-        kind = "segm" if metric == "segm" else "bbox"
-        truth = index_annotations(self._coco_api.dataset)
-        found = index_detections(truth, as_coco(predictions, self.cat_ids, kind == "segm"))
-        evaluation = FastCOCOeval(truth, found, kind)
-        evaluation.params.catIds = self.cat_ids
-        evaluation.params.imgIds = self.img_ids
-        evaluation.params.maxDets = list(self.proposal_nums)
-        evaluation.params.iouThrs = self.iou_thrs
-        evaluation.params.useCats = int(metric != "proposal")
-        evaluation.evaluate()
+        params = {
+            "imgIds": self.img_ids,
+            "maxDets": list(self.proposal_nums),
+            "iouThrs": self.iou_thrs,
+            "useCats": int(metric != "proposal"),
+        }
+        evaluation = evaluate_in_groups(
+            index_annotations(self._coco_api.dataset),
+            predictions,
+            self.cat_ids,
+            "segm" if metric == "segm" else "bbox",
+            params,
+        )
         said = io.StringIO()
         with redirect_stdout(said):
             evaluation.summarize()
@@ -211,3 +212,23 @@ def _with_coded_masks(sample: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(found.get("masks"), (Tensor, np.ndarray)):
         return dict(sample)  # none, or run lengths already
     return {**sample, "pred_instances": {**found, "masks": encode_masks(found["masks"])}}
+
+
+def _pack(found: dict[str, Any]) -> None:
+    """Let go of what a picture's predictions were cut from, and lay its masks side by side."""
+    for name, values in found.items():
+        if isinstance(values, np.ndarray):
+            found[name] = values.copy()  # a view keeps all that it is a view of
+    masks = found.get("masks")
+    if masks and all(_is_like(mask, masks[0]) for mask in masks):
+        found["masks"] = PackedMasks(masks)
+
+
+def _is_like(mask: Mapping[str, Any], first: Mapping[str, Any]) -> bool:
+    return isinstance(mask["counts"], (bytes, str)) and list(mask["size"]) == list(first["size"])
+
+
+def _as_mmdet_keeps(found: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(found.get("masks"), PackedMasks):
+        return {**found, "masks": list(found["masks"])}
+    return dict(found)

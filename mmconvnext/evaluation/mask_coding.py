@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -42,3 +43,31 @@ def encode_masks(masks: Tensor | np.ndarray) -> list[dict[str, Any]]:
             turned[:, top : top + _ROWS] = bitmap[top : top + _ROWS].T
         coded.append({"size": size, "counts": rle.encode(turned.T[:, :, None])[0]["counts"]})
     return coded
+
+
+class PackedMasks(Sequence[dict[str, Any]]):
+    """Coded masks of one picture, side by side in one buffer: what they take is their run lengths.
+
+    A dict and two objects a mask would be several times that. Reads as the list it was made from;
+    each mask is a dict of its own, made when it is read.
+
+    Args:
+        masks: dicts ``size`` and ``counts`` (COCO's compressed run lengths), all of one size.
+    """
+
+    def __init__(self, masks: Sequence[dict[str, Any]]) -> None:
+        self._size = list(masks[0]["size"]) if masks else []
+        counts = [mask["counts"] for mask in masks]
+        coded = [each.encode() if isinstance(each, str) else each for each in counts]
+        self._counts = b"".join(coded)
+        self._ends = np.cumsum([0, *map(len, coded)], dtype=np.uint32)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[place] for place in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        start, end = self._ends[place : place + 2].tolist()
+        return {"size": self._size, "counts": self._counts[start:end]}

@@ -11,16 +11,9 @@ from mmconvnext.cli.main import main
 
 
 @pytest.fixture
-def trained(tiny_config, shapes, tmp_path):
-    """Trains the tiny config of a task for one iteration; returns config and checkpoint."""
-
-    def run(task: str) -> tuple[Path, Path]:
-        config, work = tiny_config(task), tmp_path / "trained"
-        where = ["--data-root", str(shapes[task]), "--work-dir", str(work)]
-        assert main(["train", str(config), "--max-iters", "1", *where]) == 0
-        return config, work / "iter_1.pth"
-
-    return run
+def trained(tiny_config, trained_once):
+    """The tiny config of a task and a checkpoint of it, to be read only."""
+    return lambda task: (tiny_config(task), trained_once(task))
 
 
 def test_prints_metrics_and_writes_predictions_and_pictures(

@@ -35,10 +35,9 @@ def command(tiny_config, shapes, tmp_path) -> Callable[..., int]:
 
 
 @pytest.fixture
-def trained(command, tmp_path) -> Path:
+def trained(trained_once) -> Path:
     """A checkpoint of one iteration, outside the work directory."""
-    assert command("train", "--max-iters", "1") == 0
-    return (tmp_path / "work" / "iter_1.pth").rename(tmp_path / "trained.pth")
+    return trained_once("segmentation")
 
 
 def way(name: str, file: Path) -> tuple[list[str], str]:

@@ -29,6 +29,7 @@ from mmconvnext.checkpoints.trust import VARIABLE
 
 # PyTorch's safe unpickler stops before the first name, and there is no file to look into.
 NOT_LOOKED_INTO = "a pickle of another protocol than torch.save's"
+EVIL = ("zip", "old", "raw_2", "raw_4")  # kinds of files
 CONFIGS = Path(__file__).parents[1] / "cli" / "configs"
 
 
@@ -39,7 +40,7 @@ def ran(tmp_path: Path) -> Path:
     return tmp_path / "ran"
 
 
-@pytest.fixture(params=["zip", "old", "raw_2", "raw_4"])
+@pytest.fixture(params=EVIL)
 def evil(request, tmp_path, ran) -> Path:
     file = tmp_path / f"{request.param}.pth"
     WRITERS[request.param](PLACES["optimizer"](Exploit(ran)), file)
@@ -236,11 +237,53 @@ def load_from_pavi(filename, map_location=None):
 '''
 
 
-@pytest.mark.parametrize("scheme", ["", "pavi://"])
+# Loads every file in one process; a line for each file that is refused.
+LOADS = """
+for file in files:
+    try:
+        m.load_checkpoint(torch.nn.Linear(1, 1), file)
+    except mmconvnext.checkpoints.reading.CheckpointError as error:
+        print(f"REFUSED {file} {error}")
+    except Exception as error:  # what runs the exploit need not be a whole checkpoint
+        print(f"FAILED {file} {type(error).__name__}")
+"""
+
+
+@pytest.mark.parametrize("trusted", [False, True])
 @pytest.mark.parametrize("first", ["mmconvnext", "mmengine.runner"])
-def test_onedl_mmengine_does_not_fall_back(tmp_path, evil, ran, scheme, first):
+def test_onedl_mmengine_does_not_fall_back(tmp_path, trusted, first):
     """In a fresh process, with mmengine's module changed on disk as onedl's differs."""
-    module = tmp_path / "path" / "mmengine" / "runner" / "checkpoint.py"
+    module = _changed_mmengine(tmp_path / "path")
+    files = {
+        f"{scheme}{file}": (ran, NOT_LOOKED_INTO if scheme and file.stem == "raw_4" else CODE)
+        for scheme in ("", "pavi://")
+        for file, ran in _evil_files(tmp_path / scheme.strip(":/"))
+    }
+    code = (
+        f"import {first}, mmconvnext, torch, mmengine.runner.checkpoint as m\n"
+        f"assert m.__file__ == {str(module)!r}, m.__file__\n"
+        "before = set(map(str, torch.serialization.get_safe_globals()))\n"
+        f"files = {list(files)!r}\n{LOADS}"
+        "assert before == set(map(str, torch.serialization.get_safe_globals()))\n"
+        "print('END')"
+    )
+    answer = _in_a_fresh_process(code, module.parents[2], trusted)
+    lines = answer.stdout.splitlines()
+    assert lines[-1] == "END", answer.stdout + answer.stderr
+    for file, (ran, named) in files.items():
+        assert ran.exists() == trusted, f"{file}\n{answer.stdout}{answer.stderr}"
+        refusals = [line for line in lines if line.startswith(f"REFUSED {file} ")]
+        if trusted:
+            assert not any("refused" in line for line in refusals)
+            assert f"checkpoint {file} is trusted" in answer.stderr
+        else:
+            (refusal,) = refusals
+            assert_refusal(refusal, file, named)
+
+
+def _changed_mmengine(folder: Path) -> Path:
+    """Links in ``folder`` to mmengine's files, its ``runner/checkpoint.py`` made onedl's."""
+    module = folder / "mmengine" / "runner" / "checkpoint.py"
     source = Path(mmengines.__file__)
     package = source.parents[1]
     module.parent.mkdir(parents=True)
@@ -249,30 +292,29 @@ def test_onedl_mmengine_does_not_fall_back(tmp_path, evil, ran, scheme, first):
             (module.parents[1] / entry.relative_to(package)).symlink_to(entry)
     imports = "from mmengine.logging import HistoryBuffer\n"
     module.write_text(source.read_text() + imports + ONEDL)
-    code = (
-        f"import {first}, mmconvnext, torch, mmengine.runner.checkpoint as m\n"
-        f"assert m.__file__ == {str(module)!r}, m.__file__\n"
-        "before = set(map(str, torch.serialization.get_safe_globals()))\n"
-        f"try: m.load_checkpoint(torch.nn.Linear(1, 1), {scheme + str(evil)!r})\n"
-        "except mmconvnext.checkpoints.reading.CheckpointError as error: print(error)\n"
-        "assert before == set(map(str, torch.serialization.get_safe_globals()))\n"
+    return module
+
+
+def _evil_files(folder: Path) -> list[tuple[Path, Path]]:
+    """A file of each kind of ``evil``, and the folder that reading it would make."""
+    pairs = []
+    for kind in EVIL:
+        file, ran = folder / f"{kind}.pth", folder / f"ran_{kind}"
+        file.parent.mkdir(exist_ok=True)
+        WRITERS[kind](PLACES["optimizer"](Exploit(ran)), file)
+        pairs.append((file, ran))
+    return pairs
+
+
+def _in_a_fresh_process(code: str, path: Path, trusted: bool) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(path), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": paths} | ({VARIABLE: "1"} if trusted else {}),
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    paths = [str(module.parents[2]), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    for trusted in (False, True):
-        answer = subprocess.run(
-            [sys.executable, "-c", code],
-            env=environment | ({VARIABLE: "1"} if trusted else {}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ran.exists() == trusted, answer.stdout + answer.stderr
-        if trusted:
-            assert f"checkpoint {scheme}{evil} is trusted" in answer.stderr
-        else:
-            named = NOT_LOOKED_INTO if scheme and evil.stem == "raw_4" else CODE
-            assert_refusal(answer.stdout.splitlines()[-1], f"{scheme}{evil}", named)
 
 
 def test_what_is_read_is_as_before(tmp_path):
@@ -306,14 +348,16 @@ def test_installing_and_importing_again_change_nothing_twice():
     assert CheckpointLoader._get_checkpoint_loader == find
 
 
-def test_importing_mmengines_module_again_keeps_it_safe(tmp_path, evil, ran):
+def test_importing_mmengines_module_again_keeps_it_safe(tmp_path):
+    files = dict(_evil_files(tmp_path))
     code = (
         "import importlib, mmengine.runner.checkpoint as m, mmconvnext, torch\n"
-        "importlib.reload(m)\n"
-        f"m.load_checkpoint(torch.nn.Linear(1, 1), {str(evil)!r})"
+        f"importlib.reload(m)\nfiles = {list(map(str, files))!r}\n{LOADS}"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
-    assert_refusal(answer.stderr.splitlines()[-1].partition(": ")[2], evil)
-    assert not ran.exists()
+    answer = _in_a_fresh_process(code, tmp_path, trusted=False)
+    lines = answer.stdout.splitlines()
+    for file, ran in files.items():
+        refusals = [line for line in lines if line.startswith(f"REFUSED {file} ")]
+        assert len(refusals) == 1, answer.stdout + answer.stderr
+        assert_refusal(refusals[0], file)
+        assert not ran.exists()

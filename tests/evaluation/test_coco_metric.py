@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import sys
 import tracemalloc
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmconvnext.benchmarks.made_up_results import SIZE, coco_annotations, coco_predictions
+from mmconvnext.evaluation import coco_eval
 from mmconvnext.evaluation.coco_eval import (
     FastCOCOeval,
     as_coco,
@@ -25,7 +28,7 @@ from mmconvnext.evaluation.coco_eval import (
     index_detections,
 )
 from mmconvnext.evaluation.coco_metric import FastCocoMetric
-from mmconvnext.evaluation.mask_coding import encode_masks
+from mmconvnext.evaluation.mask_coding import PackedMasks, encode_masks
 from mmconvnext.evaluation.proposals import proposal_recalls
 
 CLASSES = 6
@@ -349,6 +352,44 @@ def _corners(box: list[float]) -> list[float]:
     return [box[0], box[1], box[0] + box[2], box[1] + box[3]]
 
 
+@pytest.mark.parametrize("kind", ["bbox", "segm"])
+@pytest.mark.parametrize("limits", [{"_DETECTIONS": 400}, {"_PLACES": 2 * 40}, {"_PLACES": 1}])
+def test_a_few_classes_at_a_time_give_the_same_numbers(truth, kind, limits, monkeypatch):
+    made, _ = truth
+    results = findings(made)
+    expected, whole = evaluations(made, results, kind, maxDets=[1, 10, 100])
+    for name, value in limits.items():
+        monkeypatch.setattr(coco_eval, name, value)
+    ids = [category["id"] for category in made["categories"]][::-1]
+    predictions = [{**found, "labels": CLASSES - 1 - found["labels"]} for _, found in results]
+    groups = list(coco_eval._groups(predictions, ids, 40))
+    assert 1 < len(groups) <= CLASSES and [*chain(*groups)] == ids[::-1]
+    found = coco_eval.evaluate_in_groups(
+        index_annotations(copy.deepcopy(made)),
+        predictions,
+        ids,
+        kind,
+        {"imgIds": [image["id"] for image in made["images"]], "maxDets": [1, 10, 100]},
+    )
+    found.summarize()
+    for name in ("precision", "recall", "scores"):
+        np.testing.assert_array_equal(found.eval[name], whole.eval[name])
+        np.testing.assert_allclose(found.eval[name], expected.eval[name], rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(found.stats, whole.stats)
+    assert found.params.catIds == whole.params.catIds
+
+
+def test_detections_of_some_categories_only(truth):
+    made, _ = truth
+    ids = [category["id"] for category in made["categories"]]
+    results = [found for _, found in findings(made)]
+    for masks in (False, True):
+        every = list(as_coco(results, ids, masks))
+        wanted = [found for found in every if found["category_id"] in ids[1:3]]
+        assert list(as_coco(results, ids, masks, ids[1:3])) == wanted
+        assert 0 < len(wanted) < len(every)
+
+
 @pytest.mark.parametrize("with_file", [True, False])
 def test_from_samples_to_figures(truth, with_file):
     made, file = truth
@@ -376,6 +417,80 @@ def test_processing_leaves_the_samples_alone(truth):
     metric.process({}, [sample])
     assert sample["pred_instances"]["masks"] is before
     assert isinstance(metric.results[0][1]["masks"][0]["counts"], bytes)
+
+
+def test_what_is_kept_of_a_picture_is_little_more_than_its_run_lengths(truth):
+    made, file = truth
+    samples = as_samples(made, findings(made)[:3])
+    metric = FastCocoMetric(ann_file=file, metric="segm")
+    first = samples[0]["pred_instances"]
+    wide = torch.zeros(1000, 5)  # heads return views of all that they looked at
+    wide[: len(first["bboxes"]), :4] = first["bboxes"]
+    first["bboxes"] = wide[: len(first["bboxes"]), :4]
+    metric.process({}, samples)
+    for (_, kept), sample in zip(metric.results, samples, strict=True):
+        instances = sample["pred_instances"]
+        assert list(kept["masks"]) == encode_masks(instances["masks"])
+        assert np.array_equal(kept["bboxes"], instances["bboxes"].numpy())
+        assert all(kept[name].base is None for name in ("bboxes", "scores", "labels"))
+        counts = sum(len(mask["counts"]) for mask in kept["masks"])
+        assert len(pickle.dumps(kept["masks"])) < counts + 4 * len(kept["masks"]) + 300
+
+
+def test_masks_in_a_buffer_read_as_the_list_they_were():
+    masks = torch.rand(3, 9, 7, generator=torch.Generator().manual_seed(0)) < 0.5
+    coded = encode_masks(masks)
+    packed = pickle.loads(pickle.dumps(PackedMasks(coded)))
+    assert list(packed) == coded and len(packed) == 3
+    assert packed[-1] == packed[np.int64(2)] == coded[2] and packed[1:] == coded[1:]
+    assert list(PackedMasks([])) == []
+    texts = [{**mask, "counts": mask["counts"].decode()} for mask in coded]
+    assert list(PackedMasks(texts)) == coded
+    with pytest.raises(IndexError):
+        packed[3]
+
+
+def test_masks_that_came_as_run_lengths_are_packed_too(truth):
+    made, file = truth
+    results = findings(made)[:4]
+    samples = as_samples(made, results, masks=False)
+    for sample, (_, found) in zip(samples, results, strict=True):
+        sample["pred_instances"]["masks"] = found["masks"]
+    metric = FastCocoMetric(ann_file=file, metric="segm")
+    metric.process({}, samples)
+    for (_, kept), (_, found) in zip(metric.results, results, strict=True):
+        assert [mask["counts"] for mask in kept["masks"]] == [m["counts"] for m in found["masks"]]
+    assert type(metric.results[0][1]["masks"]) is PackedMasks
+
+
+def test_run_lengths_that_do_not_fit_one_buffer_stay_a_list(truth):
+    made, file = truth
+    results = findings(made)[:1]
+    for odd in ({"size": [1, 2]}, {"counts": [3, 4]}):
+        (sample,) = as_samples(made, results, masks=False)
+        masks = [dict(mask) for mask in results[0][1]["masks"]]
+        masks[-1].update(odd)
+        sample["pred_instances"]["masks"] = masks
+        metric = FastCocoMetric(ann_file=file, metric="segm")
+        metric.process({}, [sample])
+        assert metric.results[0][1]["masks"] == masks
+
+
+def test_files_are_written_from_what_process_keeps(truth, tmp_path):
+    made, file = truth
+    samples = as_samples(made, findings(made)[:8])
+    written = []
+    for kind in (CocoMetric, FastCocoMetric):
+        prefix = str(tmp_path / f"kept_{kind.__name__}")
+        metric = kind(ann_file=file, metric=["bbox", "segm"], outfile_prefix=prefix)
+        metric.dataset_meta = {"classes": NAMES}
+        metric.process({}, samples)
+        figures_ = metric.evaluate(size=8)
+        parts = ("bbox", "segm")
+        texts = [json.loads(Path(f"{prefix}.{part}.json").read_text()) for part in parts]
+        written.append((figures_, texts))
+    assert written[0] == written[1]
+    assert len(written[0][1][1]) > 100
 
 
 def test_masks_not_predicted(truth):

@@ -32,7 +32,5 @@ def channels_first(picture: np.ndarray) -> torch.Tensor:
     """
     height, width, channels = picture.shape
     planes = np.empty((channels, height, width), picture.dtype)
-    picture = forwards(picture)
-    for channel, plane in enumerate(planes):
-        cv2.extractChannel(picture, channel, plane)
+    cv2.split(forwards(picture), list(planes))
     return torch.from_numpy(planes)

@@ -9,7 +9,8 @@ import pycocotools.mask as coco_mask
 from mmdet.datasets import transforms as mmdet_steps
 
 from mmconvnext.data.fast.arrays import channels_first, forwards
-from mmconvnext.data.fast.masks import DrawnLater, RunLengths
+from mmconvnext.data.fast.masks import DrawnLater
+from mmconvnext.data.fast.run_lengths import RunLengths
 
 Results = dict[str, Any]
 

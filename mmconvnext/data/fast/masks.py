@@ -15,7 +15,7 @@ from mmcv.ops.roi_align import roi_align
 from mmdet.structures.bbox import HorizontalBoxes, get_box_type
 from mmdet.structures.mask import BitmapMasks
 
-RunLengths = dict[str, Any]  # COCO's compressed run lengths: {'size': [height, width], 'counts': …}
+from mmconvnext.data.fast.run_lengths import RunLengths, Seen, box_of_seen
 
 
 class DrawnLater(BitmapMasks):
@@ -87,16 +87,18 @@ class DrawnLater(BitmapMasks):
         """Boxes around what is seen of the masks, as ``BitmapMasks`` has them, nothing drawn."""
         if self.drawn or get_box_type(dst_type)[1] is not HorizontalBoxes:
             return super().get_bboxes(dst_type)
-        seen_rows = np.unique(self._rows[self._rows >= 0])
-        seen_columns = np.unique(self._columns[self._columns >= 0])
+        if not self._outlines:
+            return HorizontalBoxes(np.zeros((0, 4), np.float32))
+        height, width = self._outlines[0]["size"]
+        rows, columns = Seen(self._rows, height), Seen(self._columns, width)
         boxes = np.zeros((len(self), 4), np.float32)
         for outline, box in zip(self._outlines, boxes, strict=True):
-            mask = coco_mask.decode(outline).T.astype(bool)
-            column_on, row_on = mask[:, seen_rows].any(1), mask[seen_columns].any(0)
-            x = np.flatnonzero(column_on[self._columns] & (self._columns >= 0))
-            y = np.flatnonzero(row_on[self._rows] & (self._rows >= 0))
-            if len(x) and len(y):
-                box[:] = x[0], y[0], x[-1] + 1, y[-1] + 1
+            around = box_of_seen(outline, rows, columns)
+            if around is not None:
+                top, bottom, left, right = around
+                x = _span(self._columns, left, right + 1)
+                y = _span(self._rows, top, bottom + 1)
+                box[:] = x.start, y.start, x.stop, y.stop
         return HorizontalBoxes(boxes)
 
     def rescale(self, scale: Any, interpolation: str = "nearest") -> BitmapMasks:
