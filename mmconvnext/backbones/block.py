@@ -66,8 +66,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
         if self.training and self.drop_path_rate > 0:
-            add = add_or_zero if self.keeps_statistics or is_compiling() else add_dropping
-            return add(x, self.branch, self.drop_path_rate)
+            if self.keeps_statistics or is_compiling():
+                return add_or_zero(x, self.branch, self.drop_path_rate)
+            return add_dropping(x, self.branch, self.drop_path_rate, self.parameters)
         return x + self.branch(x)
 
     def branch(self, x: Tensor, factor: float = 1.0) -> Tensor:

@@ -6,13 +6,14 @@ two, permuting is a view and no copy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 
 class LayerNorm2d(nn.LayerNorm):
@@ -77,23 +78,27 @@ def add_or_zero(x: Tensor, branch: Branch, rate: float) -> Tensor:
     return x + branch(x, 1 / (1 - rate)) * kept[:, None, None, None]
 
 
-def add_dropping(x: Tensor, branch: Branch, rate: float) -> Tensor:
+def add_dropping(
+    x: Tensor, branch: Branch, rate: float, parameters: Callable[[], Iterable[Tensor]]
+) -> Tensor:
     """``x + branch(x, 1 / (1 - rate))`` for the samples that keep their branch, others as they are.
 
-    Stochastic depth. Dropped samples cost nothing; where none is kept, the branch gets an empty
-    batch, so that its parameters have their gradients of zero.
+    Stochastic depth. Dropped samples cost nothing; where none is kept, the branch's parameters
+    still get gradients, of zero: data parallel training waits for each.
 
     Args:
         x: (N, C, H, W).
         branch: a function of samples and the factor of what it gives; it knows each sample alone.
         rate: probability to drop a sample's branch.
+        parameters: gives the branch's.
     """
     factor = 1 / (1 - rate)
     kept: list[bool] = _draw(len(x), rate).tolist()
     if all(kept):
         return x + branch(x, factor)
     if not any(kept):
-        return x + branch(x[:0].detach(), factor).sum().to(x.dtype)
+        out: Tensor = _WithoutBranch.apply(x, *parameters())
+        return out
     runs = [(keep, len(list(run))) for keep, run in groupby(kept)]
     parts = x.split([length for _, length in runs])
     inside = [part for part, (keep, _) in zip(parts, runs, strict=True) if keep]
@@ -101,6 +106,21 @@ def add_dropping(x: Tensor, branch: Branch, rate: float) -> Tensor:
     return torch.cat(
         [part + next(outs) if keep else part for part, (keep, _) in zip(parts, runs, strict=True)]
     )
+
+
+class _WithoutBranch(torch.autograd.Function):
+    """``x``, with gradients of zero for the parameters of a branch that nobody needs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.save_for_backward(*parameters)
+        return x.view_as(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        needed = zip(ctx.saved_tensors, ctx.needs_input_grad[1:], strict=True)
+        return grad, *(torch.zeros_like(p) if needs else None for p, needs in needed)
 
 
 def _draw(samples: int, rate: float) -> Tensor:

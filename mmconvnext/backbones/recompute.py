@@ -52,12 +52,20 @@ class Linear(NamedTuple):
     gamma: Tensor | None = None
     factor: float = 1.0
 
+    def scale(self) -> Tensor | float:
+        """``gamma * factor``."""
+        return self.factor if self.gamma is None else self.gamma * self.factor
+
+    def scales_output(self, x: Tensor) -> bool:
+        """Whether what the layer gives for ``x`` has fewer numbers than its weight, so that scaling
+        it is less work. Half precision keeps to :meth:`folded`, which scales before rounding."""
+        few = x.numel() // x.shape[-1] < self.weight.shape[1]
+        return few and self.gamma is not None and on_onednn(x, self.weight)
+
     def folded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias of the same layer without scale: a pass over the maps less."""
-        scale: Tensor | float = self.factor
-        if self.gamma is not None:
-            scale = self.gamma * self.factor
-        elif self.factor == 1:
+        scale = self.scale()
+        if self.gamma is None and self.factor == 1:
             return self.weight, self.bias
         rows = scale[:, None] if isinstance(scale, Tensor) else scale
         return self.weight * rows, None if self.bias is None else self.bias * scale
@@ -140,8 +148,7 @@ class _LinearOf(torch.autograd.Function):
         grad_x = None
         grads: list[Tensor | None] = [None] * len(parameters)
         if needs_x or learning:
-            backwards = Linear(last.folded()[0].to(grad.dtype).t(), None)
-            grad_x = _apply(None, grad, backwards).to(inside.dtype)
+            grad_x = _apply_backwards(grad, last).to(inside.dtype)
         if ctx.parts is not None and grad_x is not None:
             wanted = [start, *learning] if needs_x else learning
             found = list(torch.autograd.grad(inside, wanted, grad_x))
@@ -152,23 +159,35 @@ class _LinearOf(torch.autograd.Function):
 
 def _apply(parts: Parts | None, x: Tensor, last: Linear) -> Tensor:
     x = x if parts is None else parts(x)
-    weight, bias = last.folded()
-    return linear(x, weight, bias) if on_onednn(x, weight) else F.linear(x, weight, bias)
+    multiply = linear if on_onednn(x, last.weight) else F.linear
+    if last.scales_output(x):
+        return multiply(x, last.weight, last.bias).mul_(last.scale())
+    return multiply(x, *last.folded())
+
+
+def _apply_backwards(grad: Tensor, layer: Linear) -> Tensor:
+    """The gradient of the layer's input from its output's."""
+    multiply = linear if on_onednn(grad, layer.weight) else F.linear
+    if layer.scales_output(grad):
+        return multiply(grad * layer.scale(), layer.weight.t(), None)
+    return multiply(grad, layer.folded()[0].to(grad.dtype).t(), None)
 
 
 def of_layer(
     grad_weight: Tensor, grad_bias: Tensor, layer: Linear
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Gradients of a layer's weight, bias and gamma from those of its folded weight and bias."""
+    """Gradients of a layer's weight, bias and gamma from those of its folded weight and bias, in
+    whose memory they are: fresh memory costs more than the products do."""
     weight, bias, gamma, factor = layer
     if gamma is None:
-        return grad_weight * factor, None if bias is None else grad_bias * factor, None
-    grad_gamma = (grad_weight * weight).sum(1)
+        of_weight = grad_weight if factor == 1 else grad_weight.mul_(factor)
+        return of_weight, None if bias is None else grad_bias.mul_(factor), None
+    grad_gamma = torch.bmm(grad_weight[:, None], weight[..., None]).flatten()
     if bias is not None:
         grad_gamma += grad_bias * bias
     scale = gamma * factor
-    of_bias = None if bias is None else grad_bias * scale
-    return grad_weight * scale[:, None], of_bias, grad_gamma * factor
+    of_bias = None if bias is None else grad_bias.mul_(scale)
+    return grad_weight.mul_(scale[:, None]), of_bias, grad_gamma.mul_(factor)
 
 
 def _autocast(device: str) -> Callable[[], AbstractContextManager]:

@@ -171,7 +171,7 @@ def test_drop_path_depends_on_the_seed_alone():
 def test_drop_path_keeps_the_expected_share_and_the_mean():
     torch.manual_seed(0)
     zeros = torch.zeros(20_000, 2, 1, 1)
-    out = add_dropping(zeros, lambda x, factor: x + factor, rate=0.3)
+    out = add_dropping(zeros, lambda x, factor: x + factor, 0.3, list)
     assert set(out.unique().tolist()) == {0.0, torch.tensor(1 / 0.7).item()}
     assert torch.equal(out[:, 0], out[:, 1])  # per sample
     assert out.mean().item() == pytest.approx(1, abs=0.02)

@@ -10,9 +10,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmconvnext.backbones import ConvNeXt
+from mmconvnext.backbones import ConvNeXt, depthwise
 from mmconvnext.backbones.block import Block
-from mmconvnext.backbones.depthwise import DepthwiseConv2d
 from mmconvnext.backbones.layers import add_dropping
 from mmconvnext.backbones.mlp import chunks_pay
 
@@ -46,7 +45,7 @@ def layer_by_layer(net):
         if isinstance(module, Block):
             module.pwconv1.register_forward_hook(lambda *_: None)
             module.recompute = None
-        if isinstance(module, DepthwiseConv2d):
+        if isinstance(module, depthwise.DepthwiseConv2d):
             module.forward = lambda x, conv=module: nn.Conv2d.forward(conv, x)
     return net
 
@@ -223,15 +222,23 @@ def test_replaced_layers_are_recomputed_too():
     assert found[1]["stages.0.0.gamma"].any()
 
 
-@pytest.mark.parametrize("channels", [512, 520, 1040])
-def test_wide_depthwise_convolutions_have_torchs_gradients(channels):
-    """Above 512 channels the weight's gradient is put together from parts."""
+@pytest.mark.parametrize(
+    ("samples", "size", "dilation"), [(2, (9, 14), 2), (3, (5, 70), 1), (1, (37, 41), 1)]
+)
+@pytest.mark.parametrize("numbers", [1, 2**20])
+def test_depthwise_convolutions_have_torchs_gradients(
+    monkeypatch, samples, size, dilation, numbers
+):
+    """The weight's gradient is put together from tiles, so many numbers of them at a time."""
+    monkeypatch.setattr(depthwise, "_NUMBERS", numbers)
     torch.manual_seed(0)
-    ours = DepthwiseConv2d(channels, kernel_size=7, dilation=2)
-    plain = nn.Conv2d(channels, channels, 7, padding=6, dilation=2, groups=channels)
+    channels = 24
+    ours = depthwise.DepthwiseConv2d(channels, kernel_size=7, dilation=dilation)
+    pad = 3 * dilation
+    plain = nn.Conv2d(channels, channels, 7, padding=pad, dilation=dilation, groups=channels)
     plain.load_state_dict(ours.state_dict())
-    x = torch.randn(2, channels, 9, 14).contiguous(memory_format=torch.channels_last)
-    weights = torch.randn(2, channels, 9, 14)
+    x = torch.randn(samples, channels, *size).contiguous(memory_format=torch.channels_last)
+    weights = torch.randn(samples, channels, *size)
     results = []
     for conv in (ours, plain):
         image = x.clone().requires_grad_()
@@ -270,9 +277,24 @@ def test_dropped_samples_are_not_computed():
     torch.manual_seed(1)
     kept = torch.rand(6) < 0.5
     torch.manual_seed(1)
-    out = add_dropping(x, branch, 0.5)
+    out = add_dropping(x, branch, 0.5, list)
     assert 0 < kept.sum() < 6 and seen == [int(kept.sum())]
     assert torch.equal(out, x * torch.where(kept, 3, 1).view(-1, 1, 1, 1))
+
+
+def test_a_block_whose_samples_are_all_dropped_has_gradients_of_zero():
+    net = ConvNeXt({"depths": [2], "channels": [16]}, out_indices=0, drop_path_rate=0.999).train()
+    block = net.stages[0][1]
+    block.norm.weight.requires_grad_(False)
+    x = torch.randn(2, 16, 4, 4).contiguous(memory_format=torch.channels_last).requires_grad_()
+    torch.manual_seed(0)
+    out = block(x)
+    assert torch.equal(out, x)
+    out.sum().backward()
+    assert torch.equal(x.grad, torch.ones_like(x)) and block.norm.weight.grad is None
+    learning = [parameter for parameter in block.parameters() if parameter.requires_grad]
+    assert len(learning) == 8
+    assert all(not parameter.grad.any() for parameter in learning)
 
 
 def test_with_cp_is_mmpretrains_name_for_block():
