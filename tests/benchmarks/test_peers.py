@@ -21,6 +21,14 @@ class ConvNeXt(Ours):
 """
 
 
+class Without:
+    """An import finder where there is no mmpretrain."""
+
+    def find_spec(self, name: str, *others: object) -> None:
+        if name.partition(".")[0] == "mmpretrain":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
 @pytest.fixture
 def ours() -> ConvNeXt:
     torch.manual_seed(0)
@@ -78,11 +86,11 @@ def test_mmpretrain_is_a_row_where_it_is_missing_or_broken(
     ours: ConvNeXt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(peers, "_PEERS", {"mmpretrain": peers._PEERS["mmpretrain"]})
-    monkeypatch.setitem(sys.modules, "mmpretrain", None)  # type: ignore[arg-type]
-    assert peer_networks(ours)[1][0].note == "mmpretrain is not installed"
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "meta_path", [Without(), *sys.meta_path])
+        assert peer_networks(ours)[1][0].note == "mmpretrain is not installed"
     (tmp_path / "mmpretrain").mkdir()
     (tmp_path / "mmpretrain" / "__init__.py").write_text("class Network(None): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "mmpretrain")
     note = peer_networks(ours)[1][0].note
     assert note.startswith("mmpretrain cannot be imported: NoneType takes no arguments")

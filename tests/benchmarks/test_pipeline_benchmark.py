@@ -44,6 +44,7 @@ def test_a_users_pictures_take_the_place_of_the_made_up_ones(
 ) -> None:
     monkeypatch.setattr(pipeline, "_PICTURES", 2)
     monkeypatch.setattr(pipeline, "_MOST", 3)
+    (tmp_path / "mine").mkdir()
     make_coco_photos(tmp_path / "mine", 4)
     read: list[str] = []
     load = pipeline.dataset
