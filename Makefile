@@ -3,8 +3,11 @@ PYTHON ?= python3
 TASK ?= detection
 
 BIN := .venv/bin
-# Stands for a finished set-up; anything that changes what is installed makes it stale.
+BENCH := .venv-bench
+# Stand for finished set-ups; anything that changes what is installed makes them stale.
 READY := .venv/.ready
+BENCH_READY := $(BENCH)/.ready
+SETUP := $(wildcard requirements/*) pyproject.toml setup.py mmconvnext.pth
 
 .PHONY: help demo test lint coverage bench format clean
 
@@ -13,12 +16,18 @@ help:
 	@echo "make test                                 run the tests"
 	@echo "make lint                                 ruff and mypy"
 	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (long)"
-	@echo "make bench                                measure time and memory, docs/performance.md (long; leave the machine alone)"
+	@echo "make bench [AUTHORS=/path/to/ConvNeXt]    measure time and memory beside the peers, docs/performance.md"
+	@echo "                                          (long; leave the machine alone; AUTHORS: a checkout of their code)"
 	@echo "make format                               let ruff rewrite the code"
 	@echo "PYTHON=/path/to/python                    the interpreter to set up with (3.10 or newer)"
 
-$(READY): requirements/*.txt requirements/make_env.sh pyproject.toml setup.py mmconvnext.pth
-	@./requirements/make_env.sh $(PYTHON)
+$(READY): $(SETUP)
+	@./requirements/make_env.sh $(PYTHON) .venv openmmlab.txt test.txt lint.txt
+	@touch $@
+
+# Apart from .venv: mmpretrain does not start beside transformers.
+$(BENCH_READY): $(SETUP)
+	@./requirements/make_env.sh $(PYTHON) $(BENCH) openmmlab.txt bench.txt
 	@touch $@
 
 demo: $(READY)
@@ -37,12 +46,12 @@ coverage: $(READY)
 	@touch .coverage.$$(date +%F).json
 	@$(BIN)/mmconvnext coverage --jobs 2 --json .coverage.$$(date +%F).json --resume
 
-bench: $(READY)
-	@$(BIN)/mmconvnext benchmark --page docs/performance.md
+bench: $(BENCH_READY)
+	@$(BENCH)/bin/mmconvnext benchmark --page docs/performance.md $(if $(AUTHORS),--authors "$(AUTHORS)")
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist *.egg-info work_dirs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-bench build dist *.egg-info work_dirs .pytest_cache .mypy_cache .ruff_cache

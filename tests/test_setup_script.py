@@ -23,10 +23,14 @@ def stand_in(folder: Path, name: str, body: str) -> Path:
     return file
 
 
-def set_up(folder: Path, python: Path | str) -> tuple[int, str]:
+def set_up(folder: Path, python: Path | str, *files: str) -> tuple[int, str]:
     env = dict(os.environ, PATH=f"{folder}:{os.environ['PATH']}")
     done = subprocess.run(
-        [str(SCRIPT), str(python)], cwd=folder, env=env, capture_output=True, text=True
+        [str(SCRIPT), str(python), ".env", *files],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
     )
     return done.returncode, done.stderr
 
@@ -45,7 +49,7 @@ def test_a_too_old_interpreter_is_refused_with_its_version(tmp_path: Path) -> No
     assert status == 2
     assert "is Python 3.8, 3.10 or newer is needed" in error
     assert error.count("\n") == 1
-    assert not (tmp_path / ".venv").exists()
+    assert not (tmp_path / ".env").exists()
 
 
 def test_a_missing_venv_module_says_what_to_install(tmp_path: Path) -> None:
@@ -65,12 +69,12 @@ def test_a_full_disk_is_seen_before_anything_is_installed(tmp_path: Path) -> Non
     status, error = set_up(tmp_path, sys.executable)
     assert status == 2
     assert error.startswith("set-up: 2 GB free here, about 9 GB are needed")
-    assert not (tmp_path / ".venv").exists()
+    assert not (tmp_path / ".env").exists()
 
 
 def test_a_disk_that_fills_up_while_installing_is_named(tmp_path: Path) -> None:
     stand_in(tmp_path, "df", "echo header; echo /dev/sda 100 98 99999999 98% /")
-    binaries = tmp_path / ".venv" / "bin"
+    binaries = tmp_path / ".env" / "bin"
     binaries.mkdir(parents=True)
     stand_in(binaries, "pip", "exit 0")
     stand_in(binaries, "python", "echo 'OSError: [Errno 28] No space left on device'; exit 1")
@@ -78,3 +82,15 @@ def test_a_disk_that_fills_up_while_installing_is_named(tmp_path: Path) -> None:
     assert status == 2
     assert error.startswith("set-up: the disk is full")
     assert error.count("\n") == 1
+
+
+def test_the_named_files_are_installed_into_the_named_folder(tmp_path: Path) -> None:
+    binaries = tmp_path / ".env" / "bin"
+    binaries.mkdir(parents=True)
+    stand_in(binaries, "pip", "exit 0")
+    stand_in(binaries, "python", 'echo "$@" >>calls')
+    assert set_up(tmp_path, sys.executable, "some.txt", "more.txt") == (0, "")
+    first, second = (tmp_path / "calls").read_text().splitlines()
+    assert first.endswith("--only-binary :all: -r requirements/some.txt -r requirements/more.txt")
+    assert second.endswith("--editable .")
+    assert (tmp_path / ".env" / "install.log").exists() and not (tmp_path / ".venv").exists()

@@ -13,13 +13,17 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
+from mmconvnext.benchmarks.peers import missing_mmpretrain, mmpretrains
 from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, interleaved
 
 RECIPE = "mmconvnext::segmentation/upernet_convnext_t_ade20k_512.py"
 SIZE = 512  # pixels, height and width of the one image
 STRIDES = (4, 8, 16, 32)
 OURS = "mmconvnext"
+STOCK = "mmseg's UPerHead with mmpretrain's ConvNeXt"
+MIXED = "mmseg's UPerHead with our ConvNeXt"
 INFERENCE_TARGET, STEP_TARGET = 0.70, 0.75
+_TOLERANCE = 1e-4  # of logits
 
 
 def measure(rounds: int = ROUNDS) -> list[Table]:
@@ -50,16 +54,16 @@ def head_step(rounds: int = ROUNDS) -> Table:
 
 def whole_inference(rounds: int = ROUNDS) -> Table:
     """An image to logits."""
-    models, missing = _segmentors()
+    models, missing, no_peers = _segmentors()
     image = torch.randn(1, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
     candidates = {n: _without_gradients(m.eval(), image) for n, m in models.items()}
     rows = interleaved(candidates, rounds) + missing
-    return Table(_title("UperNet-T, inference"), "s", rows, (OURS,), INFERENCE_TARGET)
+    return Table(_title("UperNet-T, inference"), "s", rows, no_peers, INFERENCE_TARGET)
 
 
 def whole_step(rounds: int = ROUNDS) -> Table:
     """An image with made-up labels to the gradients of both heads' losses."""
-    models, missing = _segmentors()
+    models, missing, no_peers = _segmentors()
     batch = _labelled_batch()
 
     def step(model: Any) -> Callable[[], None]:
@@ -70,7 +74,7 @@ def whole_step(rounds: int = ROUNDS) -> Table:
         return run
 
     rows = interleaved({name: step(_training(model)) for name, model in models.items()}, rounds)
-    return Table(_title("UperNet-T, training step"), "s", rows + missing, (OURS,), STEP_TARGET)
+    return Table(_title("UperNet-T, training step"), "s", rows + missing, no_peers, STEP_TARGET)
 
 
 def _title(what: str) -> str:
@@ -95,36 +99,34 @@ def _pyramid() -> list[Tensor]:
     return [torch.randn(1, c, *size, generator=generator) for c, size in pairs]
 
 
-def _segmentors() -> tuple[dict[str, nn.Module], list[Row]]:
-    """Whole networks by name, with the same weights; and a row for what is not installed."""
+def _segmentors() -> tuple[dict[str, nn.Module], list[Row], tuple[str, ...]]:
+    """Whole networks by name, with the same weights and logits; a row for what is not there; and
+    which are no peers: mmseg's with our backbone, too, where it stands beside mmpretrain's."""
     with _building() as cfg:
         ours = MODELS.build(cfg.model)
         cfg.model.decode_head.type = "UPerHead"
-        mmsegs, stock = MODELS.build(cfg.model), MODELS.build(cfg.model)
-    for model in (mmsegs, stock):
+        mixed, stock = MODELS.build(cfg.model), MODELS.build(cfg.model)
+    for model in (mixed, stock):
         model.load_state_dict(ours.state_dict())
-    models = {OURS: ours, "mmseg's UPerHead with our backbone": mmsegs}
-    name = "mmseg's UPerHead with mmpretrain's ConvNeXt"
+    models = {OURS: ours, MIXED: mixed}
     try:
-        stock.backbone = _mmpretrains(ours.backbone)
-    except Exception as error:  # its releases break beside current transformers, in many ways
-        lacks = isinstance(error, ModuleNotFoundError) and error.name == "mmpretrain"
-        note = "is not installed" if lacks else f"cannot be used: {error}"
-        return models, [Row(name, note=f"mmpretrain {note}")]
-    return models | {name: stock}, []
+        stock.backbone = mmpretrains(ours.backbone)
+    except (ImportError, TypeError) as error:
+        return models, [missing_mmpretrain(STOCK, error)], (OURS,)
+    models[STOCK] = stock
+    _check(models)
+    return models, [], (OURS, MIXED)
 
 
-def _mmpretrains(ours: nn.Module) -> nn.Module:
-    """mmpretrain's ConvNeXt-T with our weights."""
-    from mmpretrain.models.backbones import ConvNeXt
-
-    from mmconvnext.checkpoints.formats import FORMATS
-    from mmconvnext.checkpoints.translating import from_native
-
-    theirs: nn.Module = ConvNeXt(arch="tiny", out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
-    layout = next(known for known in FORMATS if known.name == "mmpretrain")
-    theirs.load_state_dict(from_native(ours.state_dict(), layout))
-    return theirs
+@torch.no_grad()
+def _check(models: Mapping[str, nn.Module]) -> None:
+    """Compare the logits of a small image."""
+    image = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+    logits = {name: model.eval()(image) for name, model in models.items()}
+    for name, found in logits.items():
+        difference = (found - logits[OURS]).abs().max().item()
+        if not difference <= _TOLERANCE:
+            raise RuntimeError(f"{name}: logits differ from ours by {difference:g}")
 
 
 @contextmanager

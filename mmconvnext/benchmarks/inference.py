@@ -14,25 +14,29 @@ from mmengine.config import Config
 from torch import nn
 
 from mmconvnext.backbones.convnext import ConvNeXt
+from mmconvnext.benchmarks.peers import missing_mmpretrain, mmpretrains, peer_networks
 from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, interleaved
-from mmconvnext.checkpoints.formats import FORMATS
-from mmconvnext.checkpoints.translating import from_native
 from mmconvnext.compat.config_root import config_root
 from mmconvnext.inference import optimize_for_inference
 
 TARGET = 0.90
 OURS = "mmconvnext, fused"
-UNFUSED = "mmconvnext, not fused"
-STOCK = "mmdet, mmpretrain's backbone"
+UNFUSED = "mmdet with our ConvNeXt, not fused"
+STOCK = "mmdet with mmpretrain's ConvNeXt"
 _PIXELS = 512
 _PHOTO = (800, 1216)
 _LARGE = (1500, 2000)
 _CASCADE = "detection/cascade_convnext_t_coco.py"
 
 
-def measure(rounds: int = ROUNDS) -> list[Table]:
-    """All tables of this suite; float32, one picture."""
-    backbones, missing = _backbones()
+def measure(rounds: int = ROUNDS, authors: Path | None = None) -> list[Table]:
+    """All tables of this suite; float32, one picture.
+
+    Args:
+        rounds: how often each is timed.
+        authors: checkout of the authors' repository, whose code is executed.
+    """
+    backbones, missing = _backbones(authors)
     tables = []
     for compiled in (False, True):
         tables.append(_backbone_table(backbones, missing, compiled, rounds))
@@ -40,57 +44,11 @@ def measure(rounds: int = ROUNDS) -> list[Table]:
     return tables + _classes_tables(rounds)
 
 
-def _backbones() -> tuple[dict[str, nn.Module], list[Row]]:
-    """Candidates with the same weights, and those that are not installed."""
+def _backbones(authors: Path | None) -> tuple[dict[str, nn.Module], list[Row]]:
+    """Candidates with the same weights, and those that are not there."""
     network = ConvNeXt("tiny", layer_scale_init_value=0.5).eval()
-    found: dict[str, nn.Module] = {OURS: optimize_for_inference(network)}
-    missing = []
-    weights = {n: v for n, v in network.state_dict().items() if not n.startswith("norm")}
-    for name, build in _PEERS.items():
-        try:
-            found[name] = build(weights).eval()
-        except (ImportError, TypeError) as error:  # mmpretrain beside a newer transformers
-            missing.append(Row(name, note=f"cannot be imported: {error}"))
-    return found, missing
-
-
-def _named(weights: Mapping[str, torch.Tensor], layout: str) -> dict[str, torch.Tensor]:
-    return from_native(weights, next(known for known in FORMATS if known.name == layout))
-
-
-def _timm(weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    import timm
-
-    model = timm.create_model("convnext_tiny", features_only=True)
-    model.load_state_dict(_named(weights, "timm, features only"))
-    return model
-
-
-def _torchvision(weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    from torchvision.models import convnext_tiny
-
-    model = convnext_tiny()
-    named = _named(weights, "torchvision")
-    for name, value in model.state_dict().items():
-        if name in named:
-            named[name] = named[name].reshape(value.shape)  # layer scale is (C, 1, 1) there
-    model.load_state_dict(named, strict=False)  # ours has no classifier
-    return model.features
-
-
-def _mmpretrain(weights: Mapping[str, torch.Tensor]) -> nn.Module:
-    from mmpretrain.models import ConvNeXt as Theirs
-
-    model = Theirs("tiny", out_indices=(0, 1, 2, 3), gap_before_final_norm=False)
-    model.load_state_dict(_named(weights, "mmpretrain"), strict=False)  # norms start as ours
-    return model
-
-
-_PEERS: dict[str, Callable[[Mapping[str, torch.Tensor]], nn.Module]] = {
-    "timm": _timm,
-    "torchvision": _torchvision,
-    "mmpretrain": _mmpretrain,
-}
+    found, missing = peer_networks(network, authors=authors)
+    return {OURS: optimize_for_inference(network), **found}, missing
 
 
 @torch.inference_mode()
@@ -111,42 +69,39 @@ def _backbone_table(
 
 @torch.inference_mode()
 def _detector_table(rounds: int) -> Table:
-    """Against the stock detector; its backbone is ours, not fused, where mmpretrain is missing."""
+    """Against the stock detector; where mmpretrain is missing, against ours as it was trained."""
     from mmdet.structures import DetDataSample
 
-    ours = _detector("mmconvnext.ConvNeXt")
+    plain = _detector()
+    fast = optimize_for_inference(plain)
+    models, missing, no_peers = {OURS: fast, UNFUSED: plain}, [], (OURS,)
     try:
-        import mmpretrain.models  # noqa: F401  (registers its backbone)
+        theirs = mmpretrains(plain.backbone)
     except (ImportError, TypeError) as error:
-        note = f"cannot be imported: {error}"
-        peer, name, missing = copy.deepcopy(ours), UNFUSED, [Row(STOCK, note=note)]
+        missing.append(missing_mmpretrain(STOCK, error))
     else:
-        peer, name, missing = _detector("mmpretrain.ConvNeXt"), STOCK, []
-        weights = _named(_backbone_part(ours), "mmpretrain")
-        peer.load_state_dict(ours.state_dict(), strict=False)
-        peer.backbone.load_state_dict(weights, strict=False)
+        models[STOCK] = copy.deepcopy(plain)
+        models[STOCK].backbone = theirs
+        no_peers = (OURS, UNFUSED)
     meta = {"img_shape": _PHOTO, "ori_shape": _PHOTO, "scale_factor": (1.0, 1.0)}
     picture = torch.randn(1, 3, *_PHOTO)
 
     def predict(model: Any) -> Any:
         return model.predict(picture, [DetDataSample(metainfo={**meta, "pad_shape": _PHOTO})])
 
-    fast = optimize_for_inference(ours)
-    found, expected = (predict(model)[0].pred_instances.scores for model in (fast, peer))
-    if found.shape != expected.shape or not torch.allclose(found, expected, atol=1e-4):
-        raise RuntimeError(f"{OURS}: predictions differ from those of {name}")
-    candidates = {OURS: lambda: predict(fast), name: lambda: predict(peer)}
+    scores = {name: predict(model)[0].pred_instances.scores for name, model in models.items()}
+    for name, found in scores.items():
+        expected = scores[OURS]
+        if found.shape != expected.shape or not torch.allclose(found, expected, atol=1e-4):
+            raise RuntimeError(f"{OURS}: predictions differ from those of {name}")
+    candidates = {name: lambda model=model: predict(model) for name, model in models.items()}
+    rows = interleaved(candidates, rounds, warmup=0)  # they have predicted once
     height, width = _PHOTO
     title = f"Cascade Mask R-CNN, ConvNeXt-T, one picture of {width}x{height}, float32"
-    return Table(title, "s", [*interleaved(candidates, rounds), *missing], (OURS,), TARGET)
+    return Table(title, "s", [*rows, *missing], no_peers, TARGET)
 
 
-def _backbone_part(model: Any) -> dict[str, torch.Tensor]:
-    weights = model.backbone.state_dict()
-    return {name: value for name, value in weights.items() if not name.startswith("norm")}
-
-
-def _detector(backbone: str) -> Any:
+def _detector() -> Any:
     from mmdet.registry import MODELS
     from mmdet.utils import register_all_modules
 
@@ -155,7 +110,7 @@ def _detector(backbone: str) -> Any:
     register_all_modules(init_default_scope=True)
     cfg = Config.fromfile(config_root() / _CASCADE)
     plain_batch_norm(cfg.model)
-    cfg.model.backbone.update(type=backbone, init_cfg=None, layer_scale_init_value=0.5)
+    cfg.model.backbone.update(init_cfg=None, layer_scale_init_value=0.5)
     torch.manual_seed(0)
     return MODELS.build(cfg.model).eval()
 

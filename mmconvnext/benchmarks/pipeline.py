@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,16 +19,18 @@ import torch
 
 from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, interleaved
 from mmconvnext.compat.config_root import config_root
+from mmconvnext.data.checks import DataError
 from mmconvnext.data.photos import make_ade_photos, make_coco_photos
 
 FAST = "mmconvnext.data.fast."
 _PICTURES = 24  # made up, in each layout
-# Title, recipe's data config, host, folder under the data, time allowed over the host's.
+_MOST = 100  # of a user's
+# Title, recipe's data config, host, time allowed over the host's.
 SUITES = (
-    ("detection (DETR's augmentation)", "coco_instance", "mmdet", "tiny_coco", 1 / 2.5),
-    ("detection (large-scale jitter)", "coco_instance_lsj", "mmdet", "tiny_coco", 1 / 2.5),
-    ("segmentation (512x512 crops)", "ade20k", "mmseg", "tiny_ade", 1 / 1.5),
-    ("segmentation (640x640 crops)", "ade20k_640", "mmseg", "tiny_ade", 1 / 1.5),
+    ("detection (DETR's augmentation)", "coco_instance", "mmdet", 1 / 2.5),
+    ("detection (large-scale jitter)", "coco_instance_lsj", "mmdet", 1 / 2.5),
+    ("segmentation (512x512 crops)", "ade20k", "mmseg", 1 / 1.5),
+    ("segmentation (640x640 crops)", "ade20k_640", "mmseg", 1 / 1.5),
 )
 # What is done with a sample: (title's end, function). A worker pickles it for the training process.
 _Use = Callable[[Any], object]
@@ -38,21 +40,28 @@ def measure(rounds: int = ROUNDS, data: Path | None = None) -> list[Table]:
     """A table a recipe, and another with the masks drawn; milliseconds an image.
 
     Args:
-        rounds: how often each pipeline goes through all pictures.
-        data: folder with ``tiny_coco`` (``train2017``, ``annotations``) and ``tiny_ade``
-            (``images/training``, ``annotations/training``). None: made-up photographs.
+        rounds: how often each pipeline goes through the pictures.
+        data: folder in COCO's layout (``train2017``, ``annotations/instances_train2017.json``) or
+            ADE20K's (``images/training``, ``annotations/training``), whose first 100 pictures are
+            taken. Those of the other layout, and of both by default, are made-up photographs.
+
+    Raises:
+        DataError: ``data`` has neither layout.
     """
+    given = None if data is None else _host_of(data)
     with tempfile.TemporaryDirectory() as scratch, _like_a_worker():
-        if data is None:
-            data = _made_up(Path(scratch))
         tables = []
-        for title, config, host, folder, target in SUITES:
+        for title, config, host, target in SUITES:
+            if host == given and data is not None:
+                folder, whose = data, data.resolve().name
+            else:
+                folder, whose = _made_up(host, Path(scratch)), "made-up"
             uses: dict[str, _Use] = {"to another process": pickle.dumps}
             if host == "mmdet":
                 uses["masks drawn"] = _draw
             for end, use in uses.items():
-                rows = _rows(config, host, data / folder, use, rounds)
-                full = f"training pipeline, {title}, {end}, one thread"
+                rows = _rows(config, host, folder, use, rounds)
+                full = f"training pipeline, {title}, {whose} pictures, {end}, one thread"
                 # The target is for what a worker does; drawing belongs to the training process.
                 limit = target if use is pickle.dumps else None
                 tables.append(Table(full, "ms/image", rows, ("mmconvnext",), limit))
@@ -96,13 +105,17 @@ def _rows(config: str, host: str, folder: Path, use: _Use, rounds: int) -> list[
     sets = {host: dataset(config, folder, host_steps), "mmconvnext": dataset(config, folder)}
     rows = interleaved({name: _epoch(found, use) for name, found in sets.items()}, rounds)
     for row in rows:
-        row.values = [1000 * seconds / len(sets[host]) for seconds in row.values]
+        row.values = [1000 * seconds / _number(sets[host]) for seconds in row.values]
     return rows
+
+
+def _number(pictures: Any) -> int:
+    return min(len(pictures), _MOST)
 
 
 def _epoch(pictures: Any, use: _Use) -> Callable[[], object]:
     def run() -> None:
-        for index in range(len(pictures)):
+        for index in range(_number(pictures)):
             np.random.seed(index)  # the same random numbers for both
             use(pictures.pipeline(pictures.get_data_info(index)))
 
@@ -113,14 +126,23 @@ def _draw(sample: Any) -> object:
     return None if sample is None else sample["data_samples"].gt_instances.masks.masks
 
 
-def _made_up(folder: Path) -> Path:
-    makers: Sequence[tuple[str, Callable[[Path, int], None]]] = (
-        ("tiny_coco", make_coco_photos),
-        ("tiny_ade", make_ade_photos),
+def _host_of(data: Path) -> str:
+    """Which host's recipes have ``data``'s layout."""
+    if (data / "annotations" / "instances_train2017.json").is_file():
+        return "mmdet"
+    if (data / "images" / "training").is_dir():
+        return "mmseg"
+    raise DataError(
+        f"{data}: expected annotations/instances_train2017.json and train2017 (COCO's layout), or "
+        "images/training and annotations/training (ADE20K's), found neither"
     )
-    for name, make in makers:
-        (folder / name).mkdir()
-        make(folder / name, _PICTURES)
+
+
+def _made_up(host: str, scratch: Path) -> Path:
+    folder = scratch / host
+    if not folder.exists():
+        folder.mkdir()
+        (make_coco_photos if host == "mmdet" else make_ade_photos)(folder, _PICTURES)
     return folder
 
 

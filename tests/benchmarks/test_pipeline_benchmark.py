@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import pytest
 
 from mmconvnext.benchmarks import pipeline
+from mmconvnext.data.checks import DataError
+from mmconvnext.data.photos import make_coco_photos
 
 
 def test_every_recipe_is_measured_beside_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,3 +37,25 @@ def test_host_steps_are_the_hosts_own_at_every_depth() -> None:
     assert pipeline.host_steps(nested) == [
         dict(type="RandomChoice", transforms=[[dict(type="RandomFlip", prob=0.5)]] * 2)
     ]
+
+
+def test_a_users_pictures_take_the_place_of_the_made_up_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "_PICTURES", 2)
+    monkeypatch.setattr(pipeline, "_MOST", 3)
+    (tmp_path / "mine").mkdir()
+    make_coco_photos(tmp_path / "mine", 4)
+    read: list[str] = []
+    load = pipeline.dataset
+    monkeypatch.setattr(
+        pipeline, "dataset", lambda c, folder, *a: read.append(folder.name) or load(c, folder, *a)
+    )
+    tables = pipeline.measure(rounds=1, data=tmp_path / "mine")
+    assert set(read[:8]) == {"mine"} and set(read[8:]) == {"mmseg"}
+    assert ["mine pictures" in table.title for table in tables] == [True] * 4 + [False] * 2
+
+
+def test_a_folder_of_neither_layout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"COCO's layout.*found neither"):
+        pipeline.measure(rounds=1, data=tmp_path)

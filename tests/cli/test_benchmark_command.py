@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+from mmconvnext.benchmarks import start
+from mmconvnext.benchmarks.timing import Row, Table
 from mmconvnext.cli.benchmark import main
 
 
@@ -11,16 +13,51 @@ def test_memory_is_counted_printed_and_written(tmp_path, capsys):
     assert "kept for the backward pass" in capsys.readouterr().out
     found = json.loads(file.read_text())
     (table,) = found["suites"]["memory"]
-    kept = {name: values[0] for name, values in table["values"].items() if values}
-    assert table["peer"] in ("timm", "torchvision")
+    rows = table["rows"]
+    kept = {name: row["values"][0] for name, row in rows.items() if row["values"]}
+    assert table["peer"] == "timm"
     # Issue 6's targets, to timm's.
     for mode, target in (("activation", 0.62), ("mlp", 0.31), ("block", 0.14)):
-        assert kept[f"mmconvnext, recompute={mode!r}"] <= target * kept["timm"]
+        name = f"mmconvnext, recompute={mode!r}"
+        assert kept[name] <= target * kept["timm"]
+        assert rows[name]["target"] == target and rows[name]["met"] is True
     text = page.read_text()
     assert found["versions"]["torch"] in text and found["machine"] in text
-    assert "| timm | 543.8 MiB |  | 1.00 |" in text
+    assert "| timm | 543.8 MiB |  | 1.000 |  |  |" in text
+    assert "0.31: met" in text and "look" not in text
 
 
 def test_an_unknown_suite_is_refused(capsys):
     assert main(["memroy"]) == 2
     assert "unknown suite 'memroy'; one of backbone, memory, head" in capsys.readouterr().err
+
+
+def test_targets_are_marked_and_few_rounds_are_called_a_look(tmp_path, capsys, monkeypatch):
+    ours, lean = Row("ours", [3.0, 3.0]), Row("lean", [4.5, 4.5], target=1.0, against="slow")
+    late, absent = Row("late", [9.0], limit=8.0), Row("absent", note="is not installed")
+    rows = [ours, lean, Row("fast", [4.0]), Row("slow", [5.0]), absent]
+    tables = [
+        Table("a step", "s", rows, ("ours", "lean"), target=0.7),
+        Table("a start", "s", [late], ("late",)),
+        Table("alone", "s", [Row("ours", [1.0]), absent], ("ours",), target=0.5),
+    ]
+    monkeypatch.setattr(start, "measure", lambda rounds: tables)
+    page = tmp_path / "page.md"
+    assert main(["start", "--rounds", "2", "--page", str(page)]) == 0
+    assert "MISSED" in capsys.readouterr().out
+    text = page.read_text()
+    assert "This is a look: medians of 2, fewer than the 5" in text
+    assert "**a step.** Ratio: to fast." in text
+    assert "| ours | 3 s | 0% | 0.750 | 0.7: MISSED |  |" in text
+    assert "| lean | 4.5 s | 0% | 0.900 of slow | 1: met |  |" in text
+    assert "| late | 9 s |  |  | 8 s: MISSED |  |" in text
+    assert "**alone.** No peer ran." in text
+    assert "| ours | 1 s |  |  | 0.5: not measured |  |" in text
+    assert "| absent |  |  |  |  | is not installed |" in text
+
+
+def test_the_authors_code_and_the_data_have_to_be_there(tmp_path, capsys):
+    assert main(["memory", "--authors", str(tmp_path)]) == 2
+    assert "expected a checkout of facebookresearch/ConvNeXt" in capsys.readouterr().err
+    assert main(["pipeline", "--data", str(tmp_path)]) == 2
+    assert "found neither" in capsys.readouterr().err
