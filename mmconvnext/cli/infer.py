@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,11 @@ def main(argv: list[str] | None = None) -> int:
 
     def run() -> None:
         nonlocal status
-        status = infer(parser().parse_args(argv))
+        args = parser().parse_args(argv)
+        with warnings.catch_warnings():
+            # What these packages have to say to those who write configs.
+            warnings.filterwarnings("ignore", module=r"mm(cv|det|engine|seg)\b")
+            status = infer(args)
 
     return report_errors("mmconvnext infer", run, debug="--debug" in argv) or status
 
@@ -164,8 +169,8 @@ def _report_skipped(skipped: dict[str, str], out: Path) -> int:
 
     if not skipped:
         return DONE
-    for reason in list(skipped.values())[:_NAMED]:
-        print(f"mmconvnext infer: skipped: {reason}", file=sys.stderr)
+    for name, reason in list(skipped.items())[:_NAMED]:
+        print(f"mmconvnext infer: skipped {name!r}: {reason}", file=sys.stderr)
     print(
         f"mmconvnext infer: {len(skipped):,} skipped, all named in {out / SKIPPED}", file=sys.stderr
     )

@@ -27,7 +27,9 @@ class Journal:
         resume: go on with the file that is there; otherwise it is begun anew.
 
     Attributes:
-        names: → image id of the pictures and videos that were finished before.
+        names: of the pictures and videos that were finished before.
+        files: of theirs.
+        last_id: their highest image id; 0 if there are none.
 
     Raises:
         JournalError: to be resumed, and there is none, or one with other settings.
@@ -35,7 +37,7 @@ class Journal:
 
     def __init__(self, path: Path, settings: Mapping[str, Any], *, resume: bool = False) -> None:
         self.path = path
-        self.names: dict[str, int] = {}
+        self.names: set[str] = set()
         self.files: set[str] = set()
         self.last_id = 0
         head = {"settings": dict(settings)}
@@ -83,9 +85,9 @@ class Journal:
     def _remember(self, line: Mapping[str, Any]) -> None:
         self.last_id = max(self.last_id, line.get("image_id", 0))
         self.files.update(line[key] for key in ("picture", "map") if key in line)
-        name = line.get("finished", line.get("name"))
+        name = line.get("finished", None if "video" in line else line.get("name"))
         if name is not None:
-            self.names[name] = line.get("image_id", 0)
+            self.names.add(name)
 
 
 def earlier_run(path: Path) -> bool:

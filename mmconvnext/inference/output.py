@@ -16,12 +16,12 @@ from mmconvnext.inference.category_ids import CategoryIds
 from mmconvnext.inference.journal import Journal
 from mmconvnext.inference.predictor import Predictor
 from mmconvnext.inference.results import map_values, write_detections, write_images
+from mmconvnext.inference.run import MAPS, PICTURES
 from mmconvnext.visualization.contact_sheet import contact_sheet
 
 JOURNAL = "results.jsonl"
 IMAGES, DETECTIONS = "images.json", "detections.json"
 SHEET, SKIPPED = "contact_sheet.jpg", "skipped.txt"
-PICTURES, MAPS = "pictures", "maps"
 _ON_A_SHEET = 60
 
 

@@ -69,18 +69,28 @@ class PictureReader:
             makes of it for the network.
 
         Raises:
-            PictureError: a file that is not there, is no picture, or ends too early.
+            PictureError: a file that is not there, is no picture, or ends too early; or a picture
+                that one of the pipeline's steps fails on.
             TypeError, ValueError: something else than the above.
         """
         *rest, from_array = self._own_steps()
         from_file = rest.pop(0)
+        name = "picture"
         if isinstance(picture, (str, os.PathLike)):
+            name = f"picture {os.fspath(picture)}"
             loaded = _load(from_file, os.fspath(picture))
         else:
             loaded = from_array({"img": _as_bgr(picture, self._order), "img_id": 0})
         pixels = loaded["img"]
         for step in rest:
-            loaded = step(loaded)
+            try:
+                loaded = step(loaded)
+            except Exception as error:  # a width of 0 after resizing, say
+                kind = type(step).__name__
+                raise PictureError(
+                    f"{name} of {pixels.shape[1]}x{pixels.shape[0]} pixels: the pipeline's {kind} "
+                    f"fails: {_reason(error)}"
+                ) from error
         return pixels, loaded
 
     def _own_steps(self) -> list[Callable[[Any], Any]]:
@@ -100,12 +110,15 @@ def _load(step: Callable[[Any], Any], path: str) -> Any:
         _check_whole(path)
         loaded = step({"img_path": path, "img_id": 0})
     except Exception as error:  # damaged files raise whatever the decoder stumbles over
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = " ".join(reason.split()) or type(error).__name__
-        raise PictureError(f"picture {path} cannot be read: {reason}") from error
+        raise PictureError(f"picture {path} cannot be read: {_reason(error)}") from error
     if loaded is None:
         raise PictureError(f"picture {path} cannot be read: the pipeline's first step gave nothing")
     return loaded
+
+
+def _reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(reason.split()) or type(error).__name__
 
 
 def _check_whole(path: str) -> None:

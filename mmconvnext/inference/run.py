@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
+from itertools import chain, count
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from mmconvnext.inference.predictor import Predictor
 from mmconvnext.inference.results import coco_results, write_map
 from mmconvnext.inference.stream import Outcome, map_ahead, predict_stream
 
+PICTURES, MAPS = "pictures", "maps"
 _THREADS = 4
 _AS_THEY_ARE = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")  # Pillow writes these
 _QUALITY = {"quality": 92}
@@ -128,17 +130,18 @@ class FolderRun:
         files: dict[str, dict[str, str]] = {}
         for source in sources:
             name = source.name
-            own = name if name.lower().endswith(_AS_THEY_ARE) else f"{name}.jpg"
-            wanted = {"picture": [f"pictures/{own}"]}
+            bare = PurePosixPath(name).with_suffix("").as_posix()
             if source.is_video:
-                wanted = {"picture": [f"pictures/{Path(name).with_suffix('.mp4').as_posix()}"]}
-            wanted["picture"] += [f"pictures/{name}.{n}{Path(own).suffix}" for n in range(9)]
-            wanted["map"] = [f"maps/{Path(name).with_suffix('').as_posix()}", f"maps/{name}"]
-            files[name] = {}
-            for kind, candidates in wanted.items():
-                free = next(c for c in candidates if c not in taken)
-                taken.add(free)
-                files[name][kind] = free
+                # Of maps it gets a folder, and no other source has one of that name.
+                picture, classes = [f"{bare}.mp4", f"{name}.mp4"], [name]
+            else:
+                as_it_is = name.lower().endswith(_AS_THEY_ARE)
+                picture = [name if as_it_is else f"{name}.jpg"]
+                classes = [f"{bare}.png", f"{name}.png"]
+            files[name] = {
+                "picture": _free([f"{PICTURES}/{file}" for file in picture], taken),
+                "map": _free([f"{MAPS}/{file}" for file in classes], taken),
+            }
         return files
 
     def _write(self, outcome: Outcome[Key]) -> _Written:
@@ -169,7 +172,7 @@ class FolderRun:
     ) -> dict[str, Any]:
         if isinstance(found, Detections):
             return {"results": coco_results(found, self.category_ids)}
-        file = f"{name}.png" if frame is None else f"{name}/{frame:06}.png"
+        file = name if frame is None else f"{name}/{frame:06}.png"
         write_map(self.folder / file, found, self.predictor.legend.zero_is_ignored)
         return {"map": file}
 
@@ -209,3 +212,12 @@ class FolderRun:
     def _advance(self) -> None:
         self._done += 1
         self.progress(self._done, max(self._done, self._total))
+
+
+def _free(candidates: Sequence[str], taken: set[str]) -> str:
+    """The first of ``candidates``, or else of numbered ones, that is not taken; then it is."""
+    first = PurePosixPath(candidates[0])
+    numbered = (str(first.with_stem(f"{first.stem}_{number}")) for number in count(2))
+    chosen = next(name for name in chain(candidates, numbered) if name not in taken)
+    taken.add(chosen)
+    return chosen

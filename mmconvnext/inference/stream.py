@@ -9,6 +9,8 @@ from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import Generic, TypeVar
 
+import torch
+
 from mmconvnext.inference.pictures import PictureError, PictureLike
 from mmconvnext.inference.predictions import Detections, Segmentation
 from mmconvnext.inference.predictor import Predictor, Prepared
@@ -25,8 +27,8 @@ class Outcome(Generic[Key]):
     Args:
         key: the caller's name for it.
         prepared: the picture as it was read; None if it could not be.
-        prediction: what is in it; None if it could not be read.
-        error: why it could not be read.
+        prediction: what is in it; None if there is an error.
+        error: why it could not be read, or was too small or too large for the network.
     """
 
     key: Key
@@ -62,13 +64,26 @@ def predict_stream(
 
     ready = map_ahead(pool, prepare, pictures, max(ahead, batch_size))
     while batch := list(islice(ready, batch_size)):
-        readable = [outcome.prepared for outcome in batch if outcome.prepared is not None]
+        yield from _predicted(predictor, batch)
+
+
+def _predicted(predictor: Predictor, batch: list[Outcome[Key]]) -> Iterator[Outcome[Key]]:
+    readable = [outcome.prepared for outcome in batch if outcome.prepared is not None]
+    try:
         predictions = iter(predictor.predict(readable))
-        for outcome in batch:
-            if outcome.prepared is None:
-                yield outcome
-            else:
-                yield dataclasses.replace(outcome, prediction=next(predictions))
+    except (ValueError, torch.OutOfMemoryError) as error:
+        if len(batch) > 1:  # one of them is too small, or all together are too large
+            for outcome in batch:
+                yield from _predicted(predictor, [outcome])
+            return
+        text = " ".join(str(error).split())
+        yield Outcome(batch[0].key, error=PictureError(f"the network fails on it: {text}"))
+        return
+    for outcome in batch:
+        if outcome.prepared is None:
+            yield outcome
+        else:
+            yield dataclasses.replace(outcome, prediction=next(predictions))
 
 
 def map_ahead(
