@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 Color = tuple[int, int, int]
+_Rectangle = tuple[float, float, float, float]
 _SHADE = 0.45  # of the mask's colour
 _LEAST_AREA = 0.005  # of the picture, for a region to be named
 
@@ -46,13 +47,13 @@ def paint_objects(
     image = Image.fromarray(painted)
     draw = ImageDraw.Draw(image)
     line, font = _line_width(image), label_font(_font_size(image))
-    objects = list(zip(boxes.tolist(), names, colors, strict=True))[::-1]
-    for box, _, color in objects:
+    objects = list(zip(boxes.tolist(), names, colors, strict=True))
+    for box, _, color in objects[::-1]:
         left, top, right, bottom = _inside(box, image)
         draw.rectangle((left, top, right, bottom), outline=color, width=line)
-    for box, name, color in objects:  # after all boxes, or lines would cross out names
-        left, top, *_ = _inside(box, image)
-        _write(draw, name, (left, top), color, font, above=True)
+    plates = _spread([_around(_inside(box, image), name, font) for box, name, _ in objects], image)
+    for (_, name, color), place in list(zip(objects, plates, strict=True))[::-1]:
+        _write(draw, name, place, color, font)  # after all boxes, or lines would cross out names
     return np.asarray(image)
 
 
@@ -79,7 +80,9 @@ def paint_classes(
     for label in found:
         mask = classes == label
         if mask.mean() >= _LEAST_AREA:
-            _write(draw, names[label], _widest(mask), palette[label], font, above=False)
+            (x, y), (width, height) = _widest(mask), _plate(names[label], font)
+            (place,) = _spread([[(x - width / 2, y - height / 2, width, height)]], image)
+            _write(draw, names[label], place, palette[label], font)
     return np.asarray(image)
 
 
@@ -99,17 +102,65 @@ def _widest(mask: np.ndarray) -> tuple[float, float]:
     return float(x - 1), float(y - 1)
 
 
-def _write(
-    draw: Any, text: str, place: tuple[float, float], color: Color, font: Any, *, above: bool
-) -> None:
-    """Write ``text`` on a plate of ``color``: upwards from ``place``, or with its middle there,
-    moved so far that it is inside the picture."""
-    left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
-    margin = max(1, (bottom - top) // 6)
-    width, height = right - left + 2 * margin, bottom - top + 2 * margin
-    x, y = (place[0], place[1] - height) if above else (place[0] - width / 2, place[1] - height / 2)
-    wide, high = draw.im.size
-    x, y = max(0, min(x, wide - width)), max(0, min(y, high - height))
+def _plate(text: str, font: Any) -> tuple[float, float]:
+    """Width and height of the plate that ``text`` stands on."""
+    left, top, right, bottom = font.getbbox(text)
+    margin = 2 * _margin(font)
+    return right - left + margin, bottom - top + margin
+
+
+def _margin(font: Any) -> int:
+    return max(1, font.size // 6)
+
+
+def _around(box: _Rectangle, text: str, font: Any) -> list[_Rectangle]:
+    """Where the plate of a box could be, best first."""
+    left, top, right, bottom = box
+    width, height = _plate(text, font)
+    places = (
+        (left, top - height),
+        (left, top),
+        (left, bottom),
+        (right - width, top - height),
+        (right - width, bottom),
+        (left, bottom - height),
+    )
+    return [(x, y, width, height) for x, y in places]
+
+
+def _spread(candidates: Sequence[Sequence[_Rectangle]], image: Image.Image) -> list[_Rectangle]:
+    """A place inside the picture for each plate, clear of the earlier ones' if one is; x, y, width,
+    height."""
+    chosen: list[_Rectangle] = []
+    for places in candidates:
+        inside = [
+            (
+                max(0.0, min(x, image.width - width)),
+                max(0.0, min(y, image.height - height)),
+                width,
+                height,
+            )
+            for x, y, width, height in places
+        ]
+        free = (place for place in inside if not any(_overlap(place, other) for other in chosen))
+        chosen.append(next(free, inside[0]))
+    return chosen
+
+
+def _overlap(one: _Rectangle, other: _Rectangle) -> bool:
+    return (
+        one[0] < other[0] + other[2]
+        and other[0] < one[0] + one[2]
+        and one[1] < other[1] + other[3]
+        and other[1] < one[1] + one[3]
+    )
+
+
+def _write(draw: Any, text: str, place: _Rectangle, color: Color, font: Any) -> None:
+    """Write ``text`` on a plate of ``color``."""
+    x, y, width, height = place
+    left, top, *_ = font.getbbox(text)
+    margin = _margin(font)
     draw.rectangle((x, y, x + width - 1, y + height - 1), fill=color)
     draw.text((x + margin - left, y + margin - top), text, fill=_readable_on(color), font=font)
 
@@ -124,7 +175,7 @@ def _readable_on(color: Color) -> Color:
     return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)
 
 
-def _inside(box: Sequence[float], image: Image.Image) -> tuple[float, float, float, float]:
+def _inside(box: Sequence[float], image: Image.Image) -> _Rectangle:
     width, height = image.size
     left, top = max(0.0, min(box[0], width - 1)), max(0.0, min(box[1], height - 1))
     return left, top, max(left, min(box[2], width - 1)), max(top, min(box[3], height - 1))
