@@ -186,7 +186,7 @@ def _line_width(image: Image.Image) -> int:
 
 
 def _font_size(image: Image.Image) -> int:
-    return max(9, round(min(image.size) / 34))
+    return max(10, round(min(image.size) / 34))
 
 
 @cache

@@ -18,6 +18,11 @@ def has(picture: np.ndarray, color) -> np.ndarray:
     return (picture == np.asarray(color, np.uint8)).all(axis=2)
 
 
+def near(picture: np.ndarray, color) -> np.ndarray:
+    """Letters are thin: few of their pixels are wholly covered."""
+    return np.abs(picture.astype(int) - np.asarray(color)).max(axis=2) < 70
+
+
 def test_a_box_is_outlined_and_its_mask_shaded():
     picture = grey()
     mask = np.zeros((200, 300), bool)
@@ -33,30 +38,30 @@ def test_a_box_is_outlined_and_its_mask_shaded():
 @pytest.mark.parametrize("background", [0, 255])
 def test_a_name_stands_out_from_its_plate_whatever_is_behind(color, text, background):
     painted = paint_objects(
-        grey(value=background), np.array([[100, 100, 180, 180]]), ["owl 0.99"], [color]
+        grey(600, 800, background), np.array([[100, 100, 180, 180]]), ["owl 0.99"], [color]
     )
-    plate = painted[84:99, 100:160]
+    plate = painted[80:99, 102:170]
     assert has(plate, color).mean() > 0.3  # the plate hides the picture
-    letters = has(plate, [text] * 3)
-    assert letters.sum() > 20 and np.ptp(letters.nonzero()[1]) > 35
+    letters = near(plate, [text] * 3)
+    assert letters.sum() > 60 and np.ptp(letters.nonzero()[1]) > 50
 
 
 @pytest.mark.parametrize(
     "box", [[-20, -20, 30, 30], [280, 190, 340, 260], [0, 195, 300, 200], [500, 500, 600, 600]]
 )
 def test_a_name_at_the_edge_stays_inside_the_picture(box):
-    text, plates = "a long name 0.50", []
+    text, letters = "a long name 0.50", []
     for place in (box, [80, 100, 100, 120]):
         painted = paint_objects(grey(), np.array([place], float), [text], [YELLOW])
-        plates.append((painted == 0).all(axis=2).sum())  # the letters' pixels
-    assert plates[0] == plates[1] > 50
+        letters.append(int(near(painted, (0, 0, 0)).sum()))
+    assert letters[0] == letters[1] > 50
 
 
 def test_names_of_boxes_close_together_do_not_hide_each_other():
     boxes = np.array([[100, 100, 160, 160], [102, 101, 162, 161], [104, 99, 164, 159]])
-    alone = [paint_objects(grey(), boxes[:1], ["wwww"], [YELLOW])]
+    alone = paint_objects(grey(), boxes[:1], ["wwww"], [YELLOW])
     together = paint_objects(grey(), boxes, ["wwww"] * 3, [YELLOW] * 3)
-    letters = [int((picture == 0).all(axis=2).sum()) for picture in (alone[0], together)]
+    letters = [int(near(picture, (0, 0, 0)).sum()) for picture in (alone, together)]
     assert letters[1] == 3 * letters[0] > 0
 
 
@@ -74,7 +79,7 @@ def test_classes_are_shaded_and_named_where_they_are_widest():
     np.testing.assert_allclose(painted[105, 105], 0.55 * 128 + 0.45 * np.array(NAVY), atol=1)
     assert (painted[90, 50] == 128).all()
     plate = has(painted, NAVY).nonzero()
-    assert abs(plate[0].mean() - 140) < 5 and abs(plate[1].mean() - 150) < 5
+    assert abs(plate[0].mean() - 140) < 5 and abs(plate[1].mean() - 150) < 15
     assert has(painted, YELLOW).any() and not has(painted, RED).any()
 
 
