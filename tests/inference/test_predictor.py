@@ -93,6 +93,19 @@ def test_paths_arrays_and_pil_images_are_the_same_picture(predictor, models, tas
     assert np.array_equal(rgb, pixels[..., ::-1])  # the caller's array stays
 
 
+@pytest.mark.parametrize("change", [{"to_float32": True}, {"color_type": "grayscale"}])
+def test_whatever_the_pipeline_loads_can_be_painted_on(models, shapes, change):
+    cfg = Config.fromfile(models["segmentation"][0])
+    cfg.test_dataloader.dataset.pipeline[0].update(change)
+    predictor = mmconvnext.Predictor(cfg, models["segmentation"][1], device="cpu")
+    path = pictures_of(shapes, "segmentation")[0]
+    rgb = predictor.prepare(path).rgb
+    flag = cv2.IMREAD_GRAYSCALE if "color_type" in change else cv2.IMREAD_COLOR
+    expected = np.atleast_3d(cv2.imread(str(path), flag))[..., ::-1]
+    assert rgb.dtype == np.uint8 and rgb.shape == (64, 64, 3)
+    assert np.array_equal(rgb, np.broadcast_to(expected, rgb.shape))
+
+
 def test_threads_get_what_one_thread_gets(predictor, task, shapes):
     pictures = pictures_of(shapes, task) * 4
     expected = [predictor(picture) for picture in pictures]
