@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
-from sample_models import save_model
+from sample_models import save_models
 
 import mmconvnext
 from mmconvnext.cli.main import main
@@ -23,21 +23,10 @@ from mmconvnext.inference.predictions import Segmentation
 from mmconvnext.inference.predictor import Prepared
 from mmconvnext.inference.run import FolderRun
 
-DEMO = Path(__file__).parents[2] / "configs" / "demo"
-
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[str, tuple[str, str]]:
-    """Config and checkpoint of the detector with masks and of the segmentor."""
-    root = tmp_path_factory.mktemp("models")
-    configs = {
-        "detection": DEMO / "cascade_convnext_shapes.py",
-        "segmentation": Path(__file__).parent / "configs" / "tiny_segmentation.py",
-    }
-    return {
-        task: (str(config), str(save_model(config, root / f"{task}.pth")))
-        for task, config in configs.items()
-    }
+    return save_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -344,7 +333,7 @@ def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, mon
     folder = tmp_path / "many"
     folder.mkdir()
     pixels = np.zeros((32, 32, 3), np.uint8)
-    for number in range(300):
+    for number in range(150):
         cv2.imwrite(str(folder / f"{number:03}.png"), pixels)
     alive: list[int] = []
 
@@ -352,7 +341,7 @@ def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, mon
 
     def counted(run: FolderRun) -> None:
         advance(run)
-        if run._done % 50 == 0:
+        if run._done % 25 == 0:
             gc.collect()
             kinds = (Prepared, Segmentation)
             alive.append(sum(isinstance(thing, kinds) for thing in gc.get_objects()))
@@ -360,7 +349,7 @@ def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, mon
     monkeypatch.setattr(FolderRun, "_advance", counted)
     assert infer(models, "segmentation", folder, "--out", tmp_path / "out") == 0
     assert len(alive) == 6 and max(alive) <= 24  # those read ahead, and those being written
-    assert len(read(tmp_path / "out" / "images.json")["images"]) == 300
+    assert len(read(tmp_path / "out" / "images.json")["images"]) == 150
     with Image.open(tmp_path / "out" / "contact_sheet.jpg") as sheet:
         assert sheet.height < 3000
 
@@ -368,7 +357,7 @@ def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, mon
 def test_ctrl_c_leaves_what_is_finished_whole(models, tmp_path):
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()
-    for number in range(2000):
+    for number in range(500):
         cv2.imwrite(str(folder / f"{number:04}.png"), np.zeros((32, 32, 3), np.uint8))
     command = [sys.executable, "-m", "mmconvnext.cli.infer", *models["segmentation"], str(folder)]
     run = subprocess.Popen(
@@ -387,7 +376,7 @@ def test_ctrl_c_leaves_what_is_finished_whole(models, tmp_path):
     assert run.returncode == 130 and said.splitlines()[-1] == "mmconvnext infer: interrupted"
     lines = (out / "results.jsonl").read_text().splitlines()
     entries = [json.loads(line) for line in lines][1:]
-    assert 0 < len(entries) < 2000
+    assert 0 < len(entries) < 500
     for entry in entries:
         with Image.open(out / entry["map"]) as found, Image.open(out / entry["picture"]) as painted:
             found.load()

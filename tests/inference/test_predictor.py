@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 from pycocotools import mask as coder
+from sample_models import save_model
 
 import mmconvnext
 from mmconvnext.checkpoints.reading import CheckpointError
@@ -107,7 +108,7 @@ def test_whatever_the_pipeline_loads_can_be_painted_on(models, shapes, change):
 
 
 def test_threads_get_what_one_thread_gets(predictor, task, shapes):
-    pictures = pictures_of(shapes, task) * 4
+    pictures = pictures_of(shapes, task) * 2
     expected = [predictor(picture) for picture in pictures]
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(predictor, pictures))
@@ -166,8 +167,6 @@ def test_detections_are_plain_data(predictors, shapes):
 
 
 def test_without_masks_there_are_none(tiny_config, tmp_path, shapes):
-    from sample_models import save_model
-
     config = tiny_config("detection")
     predictor = mmconvnext.Predictor(
         config, save_model(config, tmp_path / "boxes.pth"), device="cpu", score_threshold=0.0
@@ -213,7 +212,7 @@ def test_what_is_no_picture_is_refused(predictors, picture, error, said):
 
 
 def test_another_models_checkpoint_is_refused(models):
-    with pytest.raises(CheckpointError, match=r"architecture|ConvNeXt"):
+    with pytest.raises(CheckpointError, match="of another network"):
         mmconvnext.Predictor(models["detection"][0], models["segmentation"][1], device="cpu")
     with pytest.raises(CheckpointError, match=r"no_such\.pth"):
         mmconvnext.Predictor(models["detection"][0], "no_such.pth", device="cpu")
