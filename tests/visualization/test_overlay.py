@@ -98,9 +98,11 @@ def test_a_sheet_has_every_picture_and_takes_them_one_by_one():
 
     sheet = np.asarray(contact_sheet(pictures(), columns=3))
     assert taken == list(range(8))
+    assert sheet.shape == (3 * (120 + 18 + 8) + 8, 3 * 248 + 8, 3)
     for number in range(8):
         row, column = divmod(number, 3)
-        y, x = 8 + row * (240 + 18 + 8) + 120, 8 + column * 248 + 120
+        y, x = 8 + row * (120 + 18 + 8) + 60, 8 + column * 248 + 120
         assert sheet[y, x].tolist() == [30 * number, 0, 0]
+        assert (sheet[y + 60 : y + 78, x - 30 : x + 30] < 100).any()  # its name
     with pytest.raises(ValueError, match="at least one"):
         contact_sheet([])
