@@ -12,8 +12,8 @@ from mmengine.registry import DATASETS
 
 from mmconvnext.adapt.walking import class_counts, innermost
 from mmconvnext.data.checks import DataError, check_class_count
+from mmconvnext.visualization.grid import Color
 
-Color = tuple[int, int, int]
 _GOLDEN = 0.618033988749895  # the golden ratio's fraction: hues far from all earlier ones
 
 

@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-Color = tuple[int, int, int]
+from mmconvnext.visualization.grid import Color
+
 _Rectangle = tuple[float, float, float, float]
 _SHADE = 0.45  # of the mask's colour
 _LEAST_AREA = 0.005  # of the picture, for a region to be named
@@ -194,4 +195,5 @@ def label_font(size: int) -> Any:
     """DejaVu Sans, which comes with matplotlib and knows more letters than Pillow's own."""
     import matplotlib
 
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(file), size)

@@ -13,12 +13,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from exploits import Exploit, assert_refusal
 from PIL import Image
 from pycocotools.coco import COCO
 from sample_models import save_models
 
 import mmconvnext
 from mmconvnext.cli.main import main
+from mmconvnext.inference import CompilerError
 from mmconvnext.inference.predictions import Segmentation
 from mmconvnext.inference.predictor import Prepared
 from mmconvnext.inference.run import FolderRun
@@ -328,6 +331,42 @@ def test_a_checkpoint_of_another_model_is_refused(models, photos, tmp_path, caps
     assert main(["infer", *command, "--out", str(tmp_path / "out")]) == 2
     assert models["segmentation"][1] in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_fused_it_finds_the_same(models, photos, tmp_path):
+    for name, options in {"plain": [], "fused": ["--fuse"]}.items():
+        assert infer(models, "segmentation", photos, "--out", tmp_path / name, *options) == 0
+    for name in names_below(tmp_path / "plain" / "maps"):
+        maps = [cv2.imread(str(tmp_path / kind / "maps" / name), 0) for kind in ("plain", "fused")]
+        assert np.mean(maps[0] == maps[1]) > 0.99
+
+
+def test_compile_without_a_compiler_says_so(models, photos, tmp_path, monkeypatch, capsys):
+    def no_compiler(device) -> None:
+        raise CompilerError("torch.compile: expected a C++ compiler")
+
+    monkeypatch.setattr("mmconvnext.inference.predictor.check_compiler", no_compiler)
+    assert infer(models, "segmentation", photos, "--out", tmp_path / "out", "--compile") == 2
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line == "mmconvnext infer: --compile: torch.compile: expected a C++ compiler"
+    assert not (tmp_path / "out").exists()
+
+
+def test_averaged_weights_that_are_not_there_are_told(models, photos, tmp_path, capsys):
+    assert infer(models, "segmentation", photos, "--out", tmp_path / "out", "--ema") == 2
+    assert "expected averaged weights" in capsys.readouterr().err
+
+
+def test_code_in_a_checkpoint_does_not_run(models, photos, tmp_path, capsys):
+    config, _ = models["segmentation"]
+    file, ran = tmp_path / "evil.pth", tmp_path / "ran"
+    torch.save({"state_dict": {}, "meta": {"cfg": Exploit(ran)}}, file)
+    command = ["infer", config, str(file), str(photos), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert_refusal(capsys.readouterr().err.strip().removeprefix("mmconvnext infer: "), file)
+    assert not ran.exists()
+    main([*command, "--trust-checkpoint"])
+    assert ran.exists()
 
 
 def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, monkeypatch):

@@ -94,6 +94,16 @@ def test_paths_arrays_and_pil_images_are_the_same_picture(predictor, models, tas
     assert np.array_equal(rgb, pixels[..., ::-1])  # the caller's array stays
 
 
+def test_a_file_is_turned_as_its_exif_data_ask(predictors, tmp_path):
+    path, exif = tmp_path / "turned.png", Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.zeros((40, 64, 3), np.uint8)).save(path, exif=exif)
+    assert cv2.imread(str(path)).shape == (64, 40, 3)
+    assert predictors["segmentation"](path).size == (64, 40)
+    with Image.open(path) as image:
+        assert predictors["segmentation"](image).size == (40, 64)
+
+
 @pytest.mark.parametrize("change", [{"to_float32": True}, {"color_type": "grayscale"}])
 def test_whatever_the_pipeline_loads_can_be_painted_on(models, shapes, change):
     cfg = Config.fromfile(models["segmentation"][0])
