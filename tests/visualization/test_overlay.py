@@ -30,8 +30,26 @@ def test_a_box_is_outlined_and_its_mask_shaded():
     painted = paint_objects(picture, np.array([[50, 100, 110, 160]]), ["x"], [RED], [mask])
     assert (picture == 128).all()  # the caller's stays
     assert has(painted, RED)[130, [50, 110]].all() and has(painted, RED)[160, 80]
-    np.testing.assert_allclose(painted[130, 70], 0.55 * 128 + 0.45 * np.array(RED), atol=1)
+    np.testing.assert_allclose(painted[130, 70], 0.5 * 128 + 0.5 * np.array(RED), atol=1)
     assert (painted[150, 80] == 128).all() and (painted[190, 200] == 128).all()
+
+
+@pytest.mark.parametrize("sizes", [(5, 5), (5, 9), (9, 5)])
+def test_a_mask_has_its_classs_hue_whatever_is_below_and_small_ones_are_on_top(sizes):
+    picture = np.zeros((200, 300, 3), np.uint8)
+    picture[:, :150], picture[:, 150:] = (0, 200, 60), (0, 60, 250)
+    below, above = np.zeros((200, 300), bool), np.zeros((200, 300), bool)
+    below[50:150], above[90:110] = True, True
+    objects = (
+        [(NAVY, above), (RED, below)] if sizes[0] <= sizes[1] else [(RED, below), (NAVY, above)]
+    )
+    boxes = np.array([[0, 0, size, size] for size in sizes])
+    painted = paint_objects(picture, boxes, ["", ""], *zip(*objects, strict=True))
+    for row, color in ((60, RED), (100, NAVY)):
+        extra = painted[row, [100, 200]].astype(float) - 0.5 * np.array(color)
+        assert np.ptp(extra, axis=1).max() <= 1  # grey: the same in all three
+    assert painted[60, 100, 0] > painted[60, 200, 0]  # brightness stays
+    assert np.array_equal(painted[180], picture[180])
 
 
 @pytest.mark.parametrize(("color", "text"), [(YELLOW, 0), (NAVY, 255), (RED, 255)])
@@ -75,8 +93,8 @@ def test_classes_are_shaded_and_named_where_they_are_widest():
     classes[100:180, 100:200] = 1
     classes[199, 299] = 2  # too small for a name
     painted = paint_classes(grey(), classes, ["sky", "sea", "dot"], [YELLOW, NAVY, RED])
-    np.testing.assert_allclose(painted[25, 25], 0.55 * 128 + 0.45 * np.array(YELLOW), atol=1)
-    np.testing.assert_allclose(painted[105, 105], 0.55 * 128 + 0.45 * np.array(NAVY), atol=1)
+    np.testing.assert_allclose(painted[25, 25], 0.5 * 128 + 0.5 * np.array(YELLOW), atol=1)
+    np.testing.assert_allclose(painted[105, 105], 0.5 * 128 + 0.5 * np.array(NAVY), atol=1)
     assert (painted[90, 50] == 128).all()
     plate = has(painted, NAVY).nonzero()
     assert abs(plate[0].mean() - 140) < 5 and abs(plate[1].mean() - 150) < 15
