@@ -95,7 +95,7 @@ def test_paths_arrays_and_pil_images_are_the_same_picture(predictor, models, tas
 
 
 def test_a_file_is_turned_as_its_exif_data_ask(predictors, tmp_path):
-    path, exif = tmp_path / "turned.png", Image.Exif()
+    path, exif = tmp_path / "turned.jpg", Image.Exif()
     exif[0x0112] = 6
     Image.fromarray(np.zeros((40, 64, 3), np.uint8)).save(path, exif=exif)
     assert cv2.imread(str(path)).shape == (64, 40, 3)
