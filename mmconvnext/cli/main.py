@@ -15,6 +15,7 @@ COMMANDS = {
     "test": ("mmconvnext.cli.test", "evaluate a checkpoint"),
     "adapt": ("mmconvnext.cli.adapt", "put a ConvNeXt into any config of mmdet or mmseg"),
     "analyze": ("mmconvnext.cli.analyze", "count parameters and operations"),
+    "lr": ("mmconvnext.cli.lr", "the learning rate of each layer over the schedule"),
     "convert-checkpoint": ("mmconvnext.cli.convert_checkpoint", "weights from and to other names"),
     "coverage": ("mmconvnext.cli.coverage", "try the configs that mmdet and mmseg ship"),
     "doctor": ("mmconvnext.cli.doctor", "check the installation, name what mends it"),
