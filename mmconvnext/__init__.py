@@ -1,8 +1,10 @@
 """ConvNeXt for every OpenMMLab detector and segmentor.
 
 Importing makes the environment fit (each part does nothing where nothing is missing) and fills the
-registries.
+registries. ``Predictor`` comes when it is asked for: it needs parts of mmengine that take long.
 """
+
+from typing import TYPE_CHECKING
 
 from mmconvnext.checkpoints.for_mmengine import load_state_dict, read_for_mmengine
 from mmconvnext.checkpoints.trust import read_by_others
@@ -23,7 +25,19 @@ from mmconvnext.version import __version__  # noqa: E402
 __all__ = [
     "ConvNeXt",
     "LayerDecayOptimWrapperConstructor",
+    "Predictor",
     "__version__",
     "load_checkpoint",
     "optimize_for_inference",
 ]
+
+if TYPE_CHECKING:
+    from mmconvnext.inference.predictor import Predictor
+else:
+
+    def __getattr__(name: str) -> object:
+        if name != "Predictor":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from mmconvnext.inference.predictor import Predictor
+
+        return Predictor

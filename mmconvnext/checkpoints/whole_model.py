@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mmengine.logging import MMLogger
 from torch import Tensor, nn
@@ -102,6 +102,19 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], source: str) -> F
             )
     fitted.parameters = sum(expected[key].numel() for key in fitted.keys.matched)
     return fitted
+
+
+def check_keys(keys: KeyReport, model: nn.Module, source: str) -> None:
+    """Check that nothing of ``model`` is missing from the file ``source``.
+
+    A whole part that the model does not have (an auxiliary head, say) is nothing to stop for.
+
+    Raises:
+        CheckpointError: which keys are missing, left over or of another shape.
+    """
+    parts = {key.partition(".")[0] for key in model.state_dict()}
+    unknown = tuple(key for key in keys.unknown if key.partition(".")[0] in parts)
+    replace(keys, unknown=unknown).check(source, type(model).__name__)
 
 
 def _put(weights: dict[str, Tensor], model: nn.Module, expected: Mapping[str, Tensor]) -> KeyReport:

@@ -12,22 +12,11 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from mmconvnext.adapt.walking import class_counts, innermost
 from mmconvnext.data import checks
 from mmconvnext.data.checks import DataError
 from mmconvnext.data.mask_checks import check_masks
 
-# Parts of a model whose num_classes counts something other than the data set's classes.
-_OTHER_COUNTS = frozenset(
-    [
-        "backbone",
-        "data_preprocessor",
-        "neck",
-        "rpn_head",
-        "semantic_head",
-        "semantic_roi_extractor",
-        "teacher",
-    ]
-)
 _SOURCES = {"coco": "coco", "ade": "ade20k"}
 
 
@@ -113,7 +102,7 @@ def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None
         classes = dataset.classes
         if classes is not None:
             checks.check_class_count(
-                dict(_class_counts(cfg.get("model"), "model")),
+                dict(class_counts(cfg.get("model"))),
                 len(classes),
                 f"{loader} ({dataset.cls.__name__})",
             )
@@ -122,17 +111,6 @@ def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None
         path = metric.get("ann_file")
         if path and "://" not in path:
             _check_ground_truth(f"{evaluator}: annotation file", path, datasets)
-
-
-def innermost(node: Any) -> Iterator[Any]:
-    """The dicts of the data sets that a loader's ``dataset`` wraps, however many wrappers deep."""
-    if "dataset" in node:
-        yield from innermost(node["dataset"])
-    elif "datasets" in node:
-        for part in node["datasets"]:
-            yield from innermost(part)
-    else:
-        yield node
 
 
 def _datasets(cfg: Config, loader: str) -> Iterator[DataSet]:
@@ -260,17 +238,3 @@ def _check_labels(dataset: DataSet) -> None:
                 f"its pipeline {step['reduce_zero_label']}; set both to the same: True if 0 in a "
                 "mask means not labelled"
             )
-
-
-def _class_counts(node: Any, path: str) -> Iterator[tuple[str, int]]:
-    """Every ``num_classes`` in a model's config that counts the data set's classes, with its dotted
-    key."""
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            if key == "num_classes" and isinstance(value, int):
-                yield f"{path}.{key}", value
-            elif key not in _OTHER_COUNTS and not key.startswith("loss"):
-                yield from _class_counts(value, f"{path}.{key}")
-    elif isinstance(node, (list, tuple)):
-        for number, item in enumerate(node):
-            yield from _class_counts(item, f"{path}.{number}")

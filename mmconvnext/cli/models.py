@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
 from torch import nn
+
+from mmconvnext.inference.building import build_model
 
 
 def build_without_memory(cfg: Config) -> nn.Module:
@@ -20,13 +19,5 @@ def build_without_memory(cfg: Config) -> nn.Module:
 
 def build_on(device: str, cfg: Config) -> nn.Module:
     """``cfg``'s model on ``device``, uninitialised; the random state stays as it is."""
-    model = deepcopy(cfg.model)  # DINO's constructor, for one, writes into it
-    if cfg.get("data_preprocessor") is not None:
-        model.setdefault("data_preprocessor", cfg.data_preprocessor)
-    scope = cfg.get("default_scope") or "mmengine"
-    with (
-        MODELS.switch_scope_and_registry(scope) as registry,
-        torch.random.fork_rng(devices=[]),
-        torch.device(device),
-    ):
-        return registry.build(model)
+    with torch.random.fork_rng(devices=[]), torch.device(device):
+        return build_model(cfg)

@@ -67,19 +67,39 @@ def add_shared_options(parser: OneLineParser) -> None:
         "--data-root", metavar="DIR", help="use the data in DIR instead of the config's folder"
     )
     parser.add_argument("--seed", type=natural, help="make the run repeatable")
-    parser.add_argument(
-        "--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where to run (default: auto)"
-    )
+    add_device_option(parser)
     parser.add_argument(
         "--launcher", choices=LAUNCHERS, default="none", help="how several processes were started"
     )
+    add_weights_options(parser)
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_device_option(parser: OneLineParser) -> None:
+    """Add where to run."""
+    parser.add_argument(
+        "--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where to run (default: auto)"
+    )
+
+
+def add_weights_options(parser: OneLineParser) -> None:
+    """Add which of a checkpoint's weights to take, and whether to trust it."""
     parser.add_argument(
         "--ema",
         action="store_true",
         help="take the averaged weights of the checkpoint (model_ema, state_dict_ema)",
     )
     add_trust_option(parser)
-    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_speed_options(parser: OneLineParser) -> None:
+    """Add what makes a network that only predicts faster."""
+    parser.add_argument(
+        "--fuse", action="store_true", help="fold norms and layer scale into the layers beside them"
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the backbone; needs a C++ compiler"
+    )
 
 
 def add_trust_option(parser: OneLineParser) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from mmconvnext.cli.backbone import add_backbone_options
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
 from mmconvnext.cli.files import finished_file
-from mmconvnext.cli.options import add_shared_options
+from mmconvnext.cli.options import add_shared_options, add_speed_options
 from mmconvnext.cli.processes import rank
 
 _PAINTERS = {"mmdet": "DetLocalVisualizer", "mmseg": "SegLocalVisualizer"}
@@ -44,12 +44,7 @@ def parser() -> OneLineParser:
         action="store_true",
         help="test several sizes of every picture, flipped and not, and merge what is found",
     )
-    options.add_argument(
-        "--fuse", action="store_true", help="fold norms and layer scale into the layers beside them"
-    )
-    options.add_argument(
-        "--compile", action="store_true", help="compile the backbone; needs a C++ compiler"
-    )
+    add_speed_options(options)
     return options
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from mmconvnext.cli.datasets import innermost
+from mmconvnext.adapt.walking import innermost
 from mmconvnext.cli.errors import UsageError
 
 Step = dict[str, Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +9,7 @@ from mmengine.config import Config
 
 from mmconvnext.checkpoints.loading import find_weights, fit_backbone, pretrained_options
 from mmconvnext.checkpoints.reading import CheckpointError, read_checkpoint
-from mmconvnext.checkpoints.whole_model import is_convnext, load_weights
+from mmconvnext.checkpoints.whole_model import check_keys, is_convnext, load_weights
 from mmconvnext.cli.models import build_without_memory
 
 BACKBONE = "backbone."
@@ -46,10 +45,7 @@ def check_weights(cfg: Config, path: str, *, whole: bool, ema: bool = False) -> 
         if any(is_convnext(module) for module in model.modules()):
             return  # all but the norms of its outputs is there
         keys = keys.of(BACKBONE)
-    # A whole part that the model does not have (an auxiliary head, say) is nothing to stop for.
-    parts = {key.partition(".")[0] for key in model.state_dict()}
-    unknown = tuple(key for key in keys.unknown if key.partition(".")[0] in parts)
-    dataclasses.replace(keys, unknown=unknown).check(source, type(model).__name__)
+    check_keys(keys, model, source)
 
 
 def check_initial_weights(cfg: Config) -> None:

@@ -25,6 +25,8 @@ _COCO_CLASSES = """
     vase, scissors, teddy bear, hair drier, toothbrush
 """
 COCO_CLASSES = tuple(" ".join(name.split()) for name in _COCO_CLASSES.split(","))
+# Their ids in the official files: 1 to 90, but for ten that are not in use.
+COCO_IDS = tuple(i for i in range(1, 91) if i not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83))
 _FIELDS = {
     "images": ("id", "file_name"),
     "annotations": ("id", "image_id", "category_id"),

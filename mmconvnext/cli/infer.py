@@ -1,0 +1,263 @@
+"""``infer``: what a trained model finds in pictures and videos, as files and painted pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmconvnext.cli.errors import DONE, FAILED, OneLineParser, UsageError, report_errors
+from mmconvnext.cli.options import (
+    add_config_options,
+    add_device_option,
+    add_speed_options,
+    add_weights_options,
+    positive,
+)
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+    from mmconvnext.data.sources import Listing
+    from mmconvnext.inference.predictor import Predictor
+
+_NAMED = 20  # skipped pictures in the last lines; all are in skipped.txt
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command.
+
+    Returns:
+        The exit status: 0 done, 1 failed or pictures skipped, 2 bad input, 130 interrupted.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    status = DONE
+
+    def run() -> None:
+        nonlocal status
+        args = parser().parse_args(argv)
+        with warnings.catch_warnings():
+            # What these packages have to say to those who write configs.
+            warnings.filterwarnings("ignore", module=r"mm(cv|det|engine|seg)\b")
+            status = infer(args)
+
+    return report_errors("mmconvnext infer", run, debug="--debug" in argv) or status
+
+
+def parser() -> OneLineParser:
+    """The command's options."""
+    options = OneLineParser(
+        prog="mmconvnext infer",
+        description="Find objects or classes in pictures and videos.",
+    )
+    add_config_options(options)
+    options.add_argument("checkpoint", metavar="CHECKPOINT", help="the trained weights")
+    options.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="INPUT",
+        help="a picture, a video, a folder, a pattern ('a/**/*.jpg'), or a COCO file (.json)",
+    )
+    options.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="where results go: a new folder"
+    )
+    again = options.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with the earlier run in DIR")
+    again.add_argument(
+        "--overwrite", action="store_true", help="remove the earlier run's results in DIR first"
+    )
+    options.add_argument(
+        "--score-threshold",
+        type=_fraction,
+        default=0.3,
+        metavar="X",
+        help="leave out objects below this score, in files and pictures (default: %(default)s)",
+    )
+    options.add_argument(
+        "--batch-size",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="pictures that go through the network together, if of one size (default: 1)",
+    )
+    options.add_argument(
+        "--no-pictures", action="store_true", help="write results only, paint nothing"
+    )
+    options.add_argument(
+        "--image-dir", type=Path, metavar="DIR", help="where the pictures of a COCO file lie"
+    )
+    options.add_argument(
+        "--data-root", metavar="DIR", help="use the data in DIR instead of the config's folder"
+    )
+    add_device_option(options)
+    add_speed_options(options)
+    add_weights_options(options)
+    return options
+
+
+def infer(args: argparse.Namespace) -> int:
+    """Check the input, predict, and print what came of it; returns the exit status.
+
+    Raises:
+        UsageError, DataError, CheckpointError: bad input; nothing was written.
+    """
+    from PIL import Image
+
+    from mmconvnext.cli.configs import merge_options, read_config
+    from mmconvnext.cli.overrides import set_data_root
+    from mmconvnext.cli.running import tell
+    from mmconvnext.data.sources import list_sources
+
+    out = args.out.expanduser().resolve()
+    _check_folder(out, args)
+    Image.MAX_IMAGE_PIXELS = None  # large pictures are no attack when they are one's own
+    cfg, changes = read_config(args.config)
+    merge_options(cfg, args.cfg_options)
+    if args.data_root is not None:
+        set_data_root(cfg, str(Path(args.data_root).expanduser()))
+    listing = list_sources(args.inputs, picture_folders=_picture_folders(args, cfg), without=out)
+    predictor = _predictor(args, cfg)
+    for line in changes:
+        tell(line)
+    return _run(args, cfg, predictor, listing, out)
+
+
+def _run(
+    args: argparse.Namespace, cfg: Config, predictor: Predictor, listing: Listing, out: Path
+) -> int:
+    from mmconvnext.cli.meter import Meter
+    from mmconvnext.cli.running import tell
+    from mmconvnext.inference.category_ids import category_ids
+    from mmconvnext.inference.journal import Journal, JournalError
+    from mmconvnext.inference.output import JOURNAL, clear, finish
+    from mmconvnext.inference.run import FolderRun
+
+    legend = predictor.legend
+    ids = category_ids(legend.classes, listing.categories, cfg)
+    tell(f"{len(legend.classes)} classes, as {legend.source} names them")
+    if predictor.task == "detection":
+        tell(f"category ids: {ids.source}")
+    if args.overwrite:
+        clear(out)
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        journal = Journal(out / JOURNAL, _settings(args, cfg, ids.ids), resume=args.resume)
+    except JournalError as error:
+        raise UsageError(f"--resume: {error}") from error
+    with journal, Meter(predictor.task, "pictures") as meter:
+        if journal.names:
+            tell(f"{len(journal.names):,} pictures were finished before")
+        run = FolderRun(
+            predictor,
+            out,
+            journal,
+            ids.ids,
+            batch_size=args.batch_size,
+            paints=not args.no_pictures,
+            progress=meter.show,
+        )
+        run.run(listing.sources)
+    count = finish(out, journal, predictor, ids, run.skipped)
+    tell(f"{count:,} pictures and frames done: {out}")
+    return _report_skipped(run.skipped, out)
+
+
+def _report_skipped(skipped: dict[str, str], out: Path) -> int:
+    from mmconvnext.inference.output import SKIPPED
+
+    if not skipped:
+        return DONE
+    for name, reason in list(skipped.items())[:_NAMED]:
+        print(f"mmconvnext infer: skipped {name!r}: {reason}", file=sys.stderr)
+    print(
+        f"mmconvnext infer: {len(skipped):,} skipped, all named in {out / SKIPPED}", file=sys.stderr
+    )
+    return FAILED
+
+
+def _check_folder(out: Path, args: argparse.Namespace) -> None:
+    from mmconvnext.inference.journal import earlier_run
+    from mmconvnext.inference.output import JOURNAL
+
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {args.out}: is a file, a folder is needed")
+    is_run = earlier_run(out / JOURNAL)
+    if args.resume and not is_run:
+        raise UsageError(f"--resume: there is no earlier run in {args.out}")
+    if args.resume or not out.is_dir() or not any(out.iterdir()):
+        return
+    if not is_run:
+        raise UsageError(f"--out {args.out}: has files of something else, name a new folder")
+    if not args.overwrite:
+        raise UsageError(
+            f"--out {args.out}: has an earlier run's results; go on with --resume, or remove them "
+            "with --overwrite"
+        )
+
+
+def _predictor(args: argparse.Namespace, cfg: Config) -> Predictor:
+    from mmconvnext import Predictor
+    from mmconvnext.cli.device import pick_device
+    from mmconvnext.inference import CompilerError
+
+    try:
+        return Predictor(
+            cfg,
+            args.checkpoint,
+            device=pick_device(args.device, "none"),
+            score_threshold=args.score_threshold,
+            fuse=args.fuse,
+            compiled=args.compile,
+            ema=args.ema,
+            channel_order="bgr",
+            trust_checkpoint=args.trust_checkpoint,
+        )
+    except CompilerError as error:
+        raise UsageError(f"--compile: {error}") from error
+
+
+def _picture_folders(args: argparse.Namespace, cfg: Config) -> list[Path]:
+    """Where a COCO file's pictures may be: as told, else as the config's test data set has them."""
+    from mmconvnext.adapt.walking import innermost
+
+    if args.image_dir is not None:
+        return [args.image_dir.expanduser()]
+    loader: Any = cfg.get("test_dataloader") or {}
+    return [
+        Path(dataset.get("data_root") or "") / (dataset.get("data_prefix") or {}).get("img", "")
+        for dataset in innermost(loader.get("dataset") or {"datasets": ()})
+    ]
+
+
+def _settings(
+    args: argparse.Namespace, cfg: Config, category_ids: tuple[int, ...]
+) -> dict[str, Any]:
+    """What results depend on, to be compared before a run goes on."""
+    file = Path(args.checkpoint).expanduser()
+    state = [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else []
+    return {
+        "config": args.config,
+        "options": {key: repr(value) for key, value in args.cfg_options.items()},
+        "checkpoint": [str(args.checkpoint), *state],
+        "ema": args.ema,
+        "fuse": args.fuse,
+        "score threshold": args.score_threshold,
+        "pictures": not args.no_pictures,
+        "category ids": list(category_ids),
+    }
+
+
+def _fraction(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
