@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("mmconvnext.cli.train", "train a detector or segmentor"),
     "test": ("mmconvnext.cli.test", "evaluate a checkpoint"),
     "infer": ("mmconvnext.cli.infer", "find objects or classes in pictures and videos"),
+    "browse-data": ("mmconvnext.cli.browse_data", "see the pictures as the network sees them"),
     "adapt": ("mmconvnext.cli.adapt", "put a ConvNeXt into any config of mmdet or mmseg"),
     "analyze": ("mmconvnext.cli.analyze", "count parameters and operations"),
     "lr": ("mmconvnext.cli.lr", "the learning rate of each layer over the schedule"),

@@ -152,6 +152,13 @@ def execute_package() -> tuple[str, str]:
     return tried(lambda: loader.exec_module(package))
 
 
+def reinstall_this(folder: str = str(Path(__file__).parents[1])) -> str:
+    """The command that installs mmconvnext again, from the checkout that it lies in if it does."""
+    if "site-packages" in folder:
+        return f"pip install {_REINSTALL} CHECKOUT"
+    return f"pip install --no-deps --editable {Path(folder).parent}"
+
+
 def judge_mmconvnext(
     number: str,
     installed: str | None,
@@ -170,9 +177,7 @@ def judge_mmconvnext(
         problem: what importing said; ``absent`` is the module that it lacks.
     """
     found = number if "site-packages" in folder else f"{number}, from {folder}"
-    again = install("mmconvnext", options=_REINSTALL)
-    if "site-packages" not in folder:
-        again = f"pip install --no-deps --editable {Path(folder).parent}"
+    again = reinstall_this(folder)
     if problem:
         mend = install(pinned(absent.partition(".")[0])) if absent else again
         return Finding(RED, f"{found}: {problem}", mend)
@@ -241,8 +246,7 @@ def judge_mmcv(
         mend = f"pip uninstall -y {' '.join(installed)} && {install(pinned('mmcv'))}"
         return Finding(RED, f"{found}, its compiled operators: {extension_problem}", mend)
     if extension_problem:
-        again = install("mmconvnext", options=_REINSTALL)
-        mend = "unset MMCONVNEXT_OPS" if switched_off else again
+        mend = "unset MMCONVNEXT_OPS" if switched_off else reinstall_this()
         return Finding(RED, f"{found}, no operators: {extension_problem}", mend)
     whose = f"{provided} operators of mmconvnext" if provided else "its own compiled operators"
     return Finding(GREEN, f"{found}, {whose}")

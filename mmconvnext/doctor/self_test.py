@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from mmconvnext.doctor.distributions import carriers, install, pinned
 from mmconvnext.doctor.finding import GREEN, RED, YELLOW, Finding
+from mmconvnext.doctor.openmmlab import reinstall_this
 
 if TYPE_CHECKING:
     import torch
@@ -157,7 +158,7 @@ def judge_registries(found: dict[str, list[bool]]) -> Finding:
     lacking = [host for host, names in found.items() if not all(names)]
     if lacking:
         line = f"ConvNeXt is not in the model registry of {', '.join(lacking)}"
-        return Finding(RED, line, install("mmconvnext", options="--force-reinstall --no-deps"))
+        return Finding(RED, line, reinstall_this())
     return Finding(GREEN, f"ConvNeXt found from {' and '.join(found)}")
 
 
