@@ -114,9 +114,14 @@ def build_dataset(cfg: Config, split: str) -> Any:
         raise UsageError(f"config {cfg.filename} has no {loader} with a dataset")
     check_loader(cfg, loader)
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope") or "mmengine"):
-        dataset = DATASETS.build(cfg[loader].dataset)
+        try:
+            dataset = DATASETS.build(cfg[loader].dataset)
+        except ValueError as error:
+            if "need at least one array to concatenate" not in str(error):
+                raise
+            dataset = ()  # what mmengine says of an empty list
     if not len(dataset):
-        raise DataError(f"{loader}: the data set is empty after its filters; see its filter_cfg")
+        raise DataError(f"{loader}: no picture is left by the data set's filters; see filter_cfg")
     return dataset
 
 

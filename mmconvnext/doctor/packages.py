@@ -100,7 +100,9 @@ def judge_arrays(
     numpy: str | None, opencv: Mapping[str, str], numpy_problem: str, opencv_problem: str
 ) -> Finding:
     """NumPy made for another PyTorch, OpenCV without its libraries, or two OpenCVs at once."""
-    found = ", ".join([f"numpy {numpy}", *(f"{n} {v}" for n, v in opencv.items())])
+    found = ", ".join(
+        [f"numpy {numpy or 'not installed'}", *(f"{n} {v}" for n, v in opencv.items())]
+    )
     if numpy_problem:
         mend = install("numpy<2") if numpy and not numpy.startswith("1.") else install("numpy")
         return Finding(RED, f"{found}: {numpy_problem}", mend)

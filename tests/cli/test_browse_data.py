@@ -98,6 +98,14 @@ def test_bad_input(argv, line, tiny_config, tmp_path, capsys, monkeypatch) -> No
     assert set(Path().iterdir()) == before
 
 
+def test_a_data_set_that_is_filtered_to_nothing_is_named(tiny_config, shapes, capsys) -> None:
+    extra = """
+_base_.train_dataloader.dataset.dataset["filter_cfg"] = dict(min_size=1000)
+"""
+    assert browse("detection", tiny_config, shapes, extra=extra) == 2
+    assert "no picture is left by the data set's filters" in capsys.readouterr().err
+
+
 def test_a_config_without_data_is_named(capsys) -> None:
     assert main(["browse-data", "mmconvnext::_base_/runtime.py"]) == 2
     assert "has no train_dataloader with a dataset" in capsys.readouterr().err
