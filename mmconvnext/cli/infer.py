@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -110,7 +111,8 @@ def infer(args: argparse.Namespace) -> int:
     from mmconvnext.cli.running import tell
     from mmconvnext.data.sources import list_sources
 
-    out = args.out.expanduser().resolve()
+    # Links stay, as in the inputs' paths, with which it is compared.
+    out = Path(os.path.abspath(args.out.expanduser()))  # noqa: PTH100
     _check_folder(out, args)
     Image.MAX_IMAGE_PIXELS = None  # large pictures are no attack when they are one's own
     cfg, changes = read_config(args.config)
@@ -143,7 +145,7 @@ def _run(
         clear(out)
     out.mkdir(parents=True, exist_ok=True)
     try:
-        journal = Journal(out / JOURNAL, _settings(args, cfg, ids.ids), resume=args.resume)
+        journal = Journal(out / JOURNAL, _settings(args, ids.ids), resume=args.resume)
     except JournalError as error:
         raise UsageError(f"--resume: {error}") from error
     with journal, Meter(predictor.task, "pictures") as meter:
@@ -231,9 +233,7 @@ def _picture_folders(args: argparse.Namespace, cfg: Config) -> list[Path]:
     ]
 
 
-def _settings(
-    args: argparse.Namespace, cfg: Config, category_ids: tuple[int, ...]
-) -> dict[str, Any]:
+def _settings(args: argparse.Namespace, category_ids: tuple[int, ...]) -> dict[str, Any]:
     """What results depend on, to be compared before a run goes on."""
     file = Path(args.checkpoint).expanduser()
     state = [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else []

@@ -94,6 +94,7 @@ def list_sources(
             _add_pattern(found, name, path)
     if without is not None:
         found.ids = {path: i for path, i in found.ids.items() if without not in path.parents}
+        _some(list(found.ids), f"inputs {' '.join(inputs)}", f"only what lies in {without}")
     root = Path(os.path.commonpath(found.folders))
     sources = tuple(
         Source(path, path.relative_to(root).as_posix(), image_id)

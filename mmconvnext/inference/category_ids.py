@@ -45,12 +45,12 @@ def category_ids(
 def _known(
     classes: tuple[str, ...], given: Mapping[str, int], cfg: Config | None
 ) -> Iterator[tuple[str, Mapping[str, int]]]:
-    yield "the COCO file that was predicted", given
+    yield "as in the COCO file that was predicted", given
     loader: Any = (cfg.get("test_dataloader") if cfg is not None else None) or {}
     for dataset in innermost(loader.get("dataset") or {"datasets": ()}):
         file = Path(dataset.get("data_root") or "") / (dataset.get("ann_file") or "")
         if file.suffix.lower() == ".json" and file.is_file():
-            yield str(file), _categories(file)
+            yield f"as in {file}", _categories(file)
     if classes == COCO_CLASSES:
         yield "COCO's own", dict(zip(COCO_CLASSES, COCO_IDS, strict=True))
 

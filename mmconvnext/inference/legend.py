@@ -12,8 +12,8 @@ from mmengine.registry import DATASETS
 
 from mmconvnext.adapt.walking import class_counts, innermost
 from mmconvnext.data.checks import DataError, check_class_count
+from mmconvnext.visualization.grid import Color
 
-Color = tuple[int, int, int]
 _GOLDEN = 0.618033988749895  # the golden ratio's fraction: hues far from all earlier ones
 
 
@@ -44,7 +44,16 @@ def find_legend(cfg: Config, checkpoint: Mapping[str, Any]) -> Legend:
     Raises:
         DataError: neither names the classes, or the config's data set has others than the model.
     """
-    saved, configured = _of_checkpoint(checkpoint), _of_config(cfg)
+    saved = _of_checkpoint(checkpoint)
+    try:
+        configured = _of_config(cfg)
+    except Exception as error:  # a data set of a user's own that cannot be built without its files
+        if not saved.get("classes"):
+            raise DataError(
+                f"classes: the checkpoint does not name them, and the test data set of "
+                f"{cfg.filename} cannot be asked: {error}"
+            ) from error
+        configured = {}
     source, meta = "the checkpoint", saved
     if not saved.get("classes"):
         source, meta = "the config's data set", configured

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +22,20 @@ def paint(picture: np.ndarray, prediction: Detections | Segmentation) -> np.ndar
         prediction.boxes,
         [f"{name} {score:.2f}" for name, score in scored],
         [prediction.palette[label] for label in prediction.labels],
-        _masks(prediction),
+        _Masks(prediction.rles or ()),
     )
 
 
-def _masks(prediction: Detections) -> Iterator[np.ndarray]:
-    """One by one: all together may take gigabytes."""
-    from pycocotools import mask as coder  # comes with mmdet
+class _Masks(Sequence[np.ndarray]):
+    """Decoded when they are taken: all together may be gigabytes."""
 
-    for rle in prediction.rles or ():
-        yield coder.decode(dict(rle)).astype(bool)
+    def __init__(self, rles: Sequence[Mapping[str, Any]]) -> None:
+        self._rles = rles
+
+    def __len__(self) -> int:
+        return len(self._rles)
+
+    def __getitem__(self, index: Any) -> Any:
+        from pycocotools import mask as coder  # comes with mmdet
+
+        return coder.decode(dict(self._rles[index])).astype(bool)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from mmconvnext.evaluation.mask_coding import encode_masks
-from mmconvnext.inference.legend import Color, Legend
+from mmconvnext.inference.legend import Legend
+from mmconvnext.visualization.grid import Color
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -44,7 +44,8 @@ class Prepared:
     """A picture that is ready for the network.
 
     Args:
-        pixels: the picture itself, (H, W, 3) BGR as it was loaded.
+        pixels: the picture itself as the pipeline's first step loads it: (H, W, 3) BGR, uint8 or
+            float32.
         packed: what the config's test pipeline made of it.
     """
 
@@ -56,6 +57,12 @@ class Prepared:
         """Height and width of the picture in pixels."""
         height, width = self.pixels.shape[:2]
         return height, width
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """The picture as (H, W, 3) uint8 RGB, to be painted on."""
+        rgb = np.atleast_3d(self.pixels)[..., 2::-1].clip(0, 255).astype(np.uint8)
+        return np.ascontiguousarray(np.broadcast_to(rgb, (*self.size, 3)))
 
 
 class Predictor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import chain, count
@@ -65,13 +65,16 @@ class FolderRun:
     At any time a few pictures are in memory, however many there are.
 
     Args:
-        predictor: whose arrays are BGR.
+        predictor: whose channel order is 'bgr', as frames of videos are.
         folder: where pictures/ and maps/ go.
         journal: in it; what it has already is passed over.
         category_ids: of detections, by label.
         batch_size: pictures that go through the network together.
         paints: whether painted pictures and videos are written.
         progress: called with the numbers of pictures and frames that are done and that there are.
+
+    Attributes:
+        skipped: name → why, of what could not be predicted.
     """
 
     predictor: Predictor
@@ -81,7 +84,11 @@ class FolderRun:
     batch_size: int = 1
     paints: bool = True
     progress: Callable[[int, int], None] = lambda done, total: None
-    skipped: dict[str, str] = dataclasses.field(default_factory=dict)
+    skipped: dict[str, str] = dataclasses.field(default_factory=dict, init=False)
+    _files: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict, init=False)
+    _next_id: int = dataclasses.field(default=1, init=False)
+    _total: int = dataclasses.field(default=0, init=False)
+    _done: int = dataclasses.field(default=0, init=False)
 
     def run(self, sources: Sequence[Source]) -> None:
         """Predict all of ``sources`` that the journal does not have; why others could not be read
@@ -95,7 +102,6 @@ class FolderRun:
         self._next_id = max([self.journal.last_id, *known], default=0) + 1
         self._files = self._named(left)
         self._total = len(left) + sum(VideoReader(s.path).count - 1 for s in left if s.is_video)
-        self._done = 0
         with ThreadPoolExecutor(_THREADS) as readers, ThreadPoolExecutor(_THREADS) as writers:
             ahead = max(_THREADS, 2 * self.batch_size)
             outcomes = predict_stream(
@@ -124,7 +130,7 @@ class FolderRun:
         self._next_id += 1
         return self._next_id - 1
 
-    def _named(self, sources: Sequence[Source]) -> Mapping[str, dict[str, str]]:
+    def _named(self, sources: Sequence[Source]) -> dict[str, dict[str, str]]:
         """The files of each source, below the folder; no two get the same."""
         taken = set(self.journal.files)
         files: dict[str, dict[str, str]] = {}
@@ -157,7 +163,7 @@ class FolderRun:
         entry |= self._result(found, files["map"], key.frame)
         if not self.paints:
             return _Written(key, entry)
-        painted = paint(np.ascontiguousarray(prepared.pixels[..., ::-1]), found)
+        painted = paint(prepared.rgb, found)
         entry["picture"] = files["picture"]
         if key.frame is not None:
             return _Written(key, entry, painted=painted)
@@ -179,6 +185,7 @@ class FolderRun:
     def _keep(self, written: Iterator[_Written]) -> None:
         """Put what was written into the journal, and frames into their videos."""
         video: Source | None = None
+        output: VideoFile | None = None
         with ExitStack() as files:
             for item in written:
                 if video is not None and item.key.source != video:

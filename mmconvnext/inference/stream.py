@@ -71,7 +71,7 @@ def _predicted(predictor: Predictor, batch: list[Outcome[Key]]) -> Iterator[Outc
     readable = [outcome.prepared for outcome in batch if outcome.prepared is not None]
     try:
         predictions = iter(predictor.predict(readable))
-    except (ValueError, torch.OutOfMemoryError) as error:
+    except (ValueError, torch.cuda.OutOfMemoryError) as error:
         if len(batch) > 1:  # one of them is too small, or all together are too large
             for outcome in batch:
                 yield from _predicted(predictor, [outcome])

@@ -8,7 +8,7 @@ more, and stays inside the picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-Color = tuple[int, int, int]
+from mmconvnext.visualization.grid import Color
+
 _Rectangle = tuple[float, float, float, float]
-_SHADE = 0.45  # of the mask's colour
+_SHADE = 0.5  # of the mask's colour
+_BRIGHTNESS = (0.299, 0.587, 0.114)  # of red, green, blue; ITU-R BT.601
 _LEAST_AREA = 0.005  # of the picture, for a region to be named
 
 
@@ -27,7 +29,7 @@ def paint_objects(
     boxes: np.ndarray,
     names: Sequence[str],
     colors: Sequence[Color],
-    masks: Sequence[np.ndarray] | Iterator[np.ndarray] = (),
+    masks: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
     """A picture with objects painted on it: masks shaded, boxes outlined, names on plates.
 
@@ -36,14 +38,17 @@ def paint_objects(
         boxes: (N, 4), left, top, right, bottom in pixels; the first is painted on top.
         names: what stands at each box.
         colors: of each box.
-        masks: one (H, W) bool for each box, or none at all.
+        masks: one (H, W) bool for each box, or none at all; taken one by one, and painted with that
+            of the smallest box on top.
 
     Returns:
         (H, W, 3) uint8 RGB.
     """
     painted = picture.copy()
-    for mask, color in zip(masks, colors, strict=False):
-        _shade(painted, mask, color)
+    areas = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).tolist()
+    # Small things on large ones: a driver, not the bus alone.
+    for index in sorted(range(len(masks)), key=lambda i: (areas[i], i), reverse=True):
+        _shade(painted, picture, masks[index], colors[index])
     image = Image.fromarray(painted)
     draw = ImageDraw.Draw(image)
     line, font = _line_width(image), label_font(_font_size(image))
@@ -74,7 +79,7 @@ def paint_classes(
     painted = picture.copy()
     found = [label for label in np.unique(classes).tolist() if 0 <= label < len(names)]
     for label in found:
-        _shade(painted, classes == label, palette[label])
+        _shade(painted, picture, classes == label, palette[label])
     image = Image.fromarray(painted)
     draw, font = ImageDraw.Draw(image), label_font(_font_size(image))
     for label in found:
@@ -86,9 +91,11 @@ def paint_classes(
     return np.asarray(image)
 
 
-def _shade(painted: np.ndarray, mask: np.ndarray, color: Color) -> None:
-    """Mix ``color`` into the pixels of ``mask``, in place."""
-    mixed = (1 - _SHADE) * painted[mask] + _SHADE * np.asarray(color)
+def _shade(painted: np.ndarray, picture: np.ndarray, mask: np.ndarray, color: Color) -> None:
+    """Put ``picture``'s brightness, in shades of ``color``, into ``painted`` where ``mask`` is:
+    mixed with colours of its own, a class's would pass for another's."""
+    brightness = picture[mask] @ np.array(_BRIGHTNESS, np.float32)
+    mixed = (1 - _SHADE) * brightness[:, None] + _SHADE * np.asarray(color, np.float32)
     painted[mask] = mixed.round().astype(np.uint8)
 
 
@@ -186,7 +193,7 @@ def _line_width(image: Image.Image) -> int:
 
 
 def _font_size(image: Image.Image) -> int:
-    return max(9, round(min(image.size) / 34))
+    return max(10, round(min(image.size) / 34))
 
 
 @cache
@@ -194,4 +201,5 @@ def label_font(size: int) -> Any:
     """DejaVu Sans, which comes with matplotlib and knows more letters than Pillow's own."""
     import matplotlib
 
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)
+    file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(file), size)

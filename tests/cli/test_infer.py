@@ -13,31 +13,23 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
+from exploits import Exploit, assert_refusal
 from PIL import Image
 from pycocotools.coco import COCO
-from sample_models import save_model
+from sample_models import save_models
 
 import mmconvnext
 from mmconvnext.cli.main import main
+from mmconvnext.inference import CompilerError
 from mmconvnext.inference.predictions import Segmentation
 from mmconvnext.inference.predictor import Prepared
 from mmconvnext.inference.run import FolderRun
 
-DEMO = Path(__file__).parents[2] / "configs" / "demo"
-
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> dict[str, tuple[str, str]]:
-    """Config and checkpoint of the detector with masks and of the segmentor."""
-    root = tmp_path_factory.mktemp("models")
-    configs = {
-        "detection": DEMO / "cascade_convnext_shapes.py",
-        "segmentation": Path(__file__).parent / "configs" / "tiny_segmentation.py",
-    }
-    return {
-        task: (str(config), str(save_model(config, root / f"{task}.pth")))
-        for task, config in configs.items()
-    }
+    return save_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -84,7 +76,8 @@ def test_a_folder_of_pictures_gives_results_pictures_and_a_sheet(models, photos,
     for name in ALL:
         with Image.open(out / "pictures" / name) as painted:
             assert painted.size == (64, 48)
-    assert Image.open(out / "contact_sheet.jpg").width > 240
+    with Image.open(out / "contact_sheet.jpg") as sheet:
+        assert sheet.width > 5 * 64
     assert not (out / "skipped.txt").exists() and not list(out.rglob("*unfinished*"))
 
 
@@ -340,11 +333,47 @@ def test_a_checkpoint_of_another_model_is_refused(models, photos, tmp_path, caps
     assert not (tmp_path / "out").exists()
 
 
+def test_fused_it_finds_the_same(models, photos, tmp_path):
+    for name, options in {"plain": [], "fused": ["--fuse"]}.items():
+        assert infer(models, "segmentation", photos, "--out", tmp_path / name, *options) == 0
+    for name in names_below(tmp_path / "plain" / "maps"):
+        maps = [cv2.imread(str(tmp_path / kind / "maps" / name), 0) for kind in ("plain", "fused")]
+        assert np.mean(maps[0] == maps[1]) > 0.99
+
+
+def test_compile_without_a_compiler_says_so(models, photos, tmp_path, monkeypatch, capsys):
+    def no_compiler(device) -> None:
+        raise CompilerError("torch.compile: expected a C++ compiler")
+
+    monkeypatch.setattr("mmconvnext.inference.predictor.check_compiler", no_compiler)
+    assert infer(models, "segmentation", photos, "--out", tmp_path / "out", "--compile") == 2
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line == "mmconvnext infer: --compile: torch.compile: expected a C++ compiler"
+    assert not (tmp_path / "out").exists()
+
+
+def test_averaged_weights_that_are_not_there_are_told(models, photos, tmp_path, capsys):
+    assert infer(models, "segmentation", photos, "--out", tmp_path / "out", "--ema") == 2
+    assert "expected averaged weights" in capsys.readouterr().err
+
+
+def test_code_in_a_checkpoint_does_not_run(models, photos, tmp_path, capsys):
+    config, _ = models["segmentation"]
+    file, ran = tmp_path / "evil.pth", tmp_path / "ran"
+    torch.save({"state_dict": {}, "meta": {"cfg": Exploit(ran)}}, file)
+    command = ["infer", config, str(file), str(photos), "--out", str(tmp_path / "out")]
+    assert main(command) == 2
+    assert_refusal(capsys.readouterr().err.strip().removeprefix("mmconvnext infer: "), file)
+    assert not ran.exists()
+    main([*command, "--trust-checkpoint"])
+    assert ran.exists()
+
+
 def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, monkeypatch):
     folder = tmp_path / "many"
     folder.mkdir()
     pixels = np.zeros((32, 32, 3), np.uint8)
-    for number in range(300):
+    for number in range(150):
         cv2.imwrite(str(folder / f"{number:03}.png"), pixels)
     alive: list[int] = []
 
@@ -352,7 +381,7 @@ def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, mon
 
     def counted(run: FolderRun) -> None:
         advance(run)
-        if run._done % 50 == 0:
+        if run._done % 25 == 0:
             gc.collect()
             kinds = (Prepared, Segmentation)
             alive.append(sum(isinstance(thing, kinds) for thing in gc.get_objects()))
@@ -360,7 +389,7 @@ def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, mon
     monkeypatch.setattr(FolderRun, "_advance", counted)
     assert infer(models, "segmentation", folder, "--out", tmp_path / "out") == 0
     assert len(alive) == 6 and max(alive) <= 24  # those read ahead, and those being written
-    assert len(read(tmp_path / "out" / "images.json")["images"]) == 300
+    assert len(read(tmp_path / "out" / "images.json")["images"]) == 150
     with Image.open(tmp_path / "out" / "contact_sheet.jpg") as sheet:
         assert sheet.height < 3000
 
@@ -368,7 +397,7 @@ def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, mon
 def test_ctrl_c_leaves_what_is_finished_whole(models, tmp_path):
     folder, out = tmp_path / "many", tmp_path / "out"
     folder.mkdir()
-    for number in range(2000):
+    for number in range(500):
         cv2.imwrite(str(folder / f"{number:04}.png"), np.zeros((32, 32, 3), np.uint8))
     command = [sys.executable, "-m", "mmconvnext.cli.infer", *models["segmentation"], str(folder)]
     run = subprocess.Popen(
@@ -387,7 +416,7 @@ def test_ctrl_c_leaves_what_is_finished_whole(models, tmp_path):
     assert run.returncode == 130 and said.splitlines()[-1] == "mmconvnext infer: interrupted"
     lines = (out / "results.jsonl").read_text().splitlines()
     entries = [json.loads(line) for line in lines][1:]
-    assert 0 < len(entries) < 2000
+    assert 0 < len(entries) < 500
     for entry in entries:
         with Image.open(out / entry["map"]) as found, Image.open(out / entry["picture"]) as painted:
             found.load()

@@ -92,15 +92,15 @@ def test_wrappers_are_seen_through(coco) -> None:
     from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
 
     one, other = coco(), coco(indices=2)
-    repeated = RepeatDataset(one, times=2)
-    both = ConcatDataset([repeated, other])
-    assert list(innermost_of(both)) == [one, other]
-    assert locate(both, 5) == (one, 1)
-    assert locate(both, 9) == (other, 1)
-    mixed = MultiImageMixDataset(both, pipeline=[{"type": "mmdet.RandomFlip", "prob": 1.0}])
-    assert locate(mixed, 9) == (other, 1)
+    both = ConcatDataset([one, other])
+    repeated = RepeatDataset(both, times=2)
+    assert list(innermost_of(repeated)) == [one, other]
+    assert locate(repeated, 3) == (one, 3)
+    assert locate(repeated, 6 + 5) == (other, 1)
+    mixed = MultiImageMixDataset(repeated, pipeline=[{"type": "mmdet.RandomFlip", "prob": 1.0}])
+    assert locate(mixed, 11) == (other, 1)
     balanced = ClassBalancedDataset(one, oversample_thr=1e-3)
-    assert locate(balanced, 3)[0] is one
+    assert locate(balanced, 3) == (one, 3)
 
 
 def test_a_detection_sample_before_and_after(coco) -> None:

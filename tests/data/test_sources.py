@@ -58,6 +58,8 @@ def test_a_file_that_is_named_is_taken_whatever_it_is(root):
 
 def test_a_folder_may_be_left_out(root):
     assert names(root / "x", without=root / "x" / "y") == ["1.jpg"]
+    with pytest.raises(DataError, match="only what lies in"):
+        names(root / "x" / "y", without=root / "x")
 
 
 def test_of_a_coco_file_the_pictures_are_listed_with_their_ids(root):
