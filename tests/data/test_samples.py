@@ -67,44 +67,62 @@ def test_a_seed_leaves_no_trace() -> None:
 @pytest.fixture
 def coco(shapes):
     pytest.importorskip("mmdet")
-    from mmdet.datasets import CocoDataset
 
-    def build(**more):
-        settings = {
+    def settings(**more):
+        plain = {
             "data_root": str(shapes["detection"]),
             "ann_file": "annotations/instances_train.json",
             "data_prefix": {"img": "images/train/"},
             "metainfo": {"classes": ("circle", "square", "triangle")},
             "pipeline": [
-                {"type": "LoadImageFromFile"},
+                {"type": "mmcv.LoadImageFromFile"},
                 {"type": "mmdet.LoadAnnotations", "with_bbox": True, "with_mask": True},
                 {"type": "mmdet.Resize", "scale": (32, 32)},
                 {"type": "mmdet.PackDetInputs"},
             ],
         }
-        return CocoDataset(**{**settings, **more})
+        return {**plain, **more}
 
-    return build
+    return settings
+
+
+def build(settings):
+    from mmdet.datasets import CocoDataset
+
+    return CocoDataset(**settings)
 
 
 def test_wrappers_are_seen_through(coco) -> None:
-    from mmdet.datasets import MultiImageMixDataset
-    from mmengine.dataset import ClassBalancedDataset, ConcatDataset, RepeatDataset
+    from mmdet.registry import DATASETS
 
-    one, other = coco(), coco(indices=2)
-    both = ConcatDataset([one, other])
-    repeated = RepeatDataset(both, times=2)
-    assert list(innermost_of(repeated)) == [one, other]
-    assert locate(repeated, 3) == (one, 3)
-    assert locate(repeated, 6 + 5) == (other, 1)
-    mixed = MultiImageMixDataset(repeated, pipeline=[{"type": "mmdet.RandomFlip", "prob": 1.0}])
-    assert locate(mixed, 11) == (other, 1)
-    balanced = ClassBalancedDataset(one, oversample_thr=1e-3)
-    assert locate(balanced, 3) == (one, 3)
+    settings = coco()
+    one = {"type": "CocoDataset", **settings}
+    other = {**one, "indices": 2}
+    flips = [{"type": "RandomFlip", "prob": 1.0}]
+    mixed = DATASETS.build(
+        {
+            "type": "MultiImageMixDataset",
+            "pipeline": flips,
+            "dataset": {
+                "type": "RepeatDataset",
+                "times": 2,
+                "dataset": {"type": "ConcatDataset", "datasets": [one, other]},
+            },
+        }
+    )
+    first, second = innermost_of(mixed)
+    assert (len(first), len(second), len(mixed)) == (4, 2, 12)
+    assert locate(mixed, 3) == (first, 3)
+    assert locate(mixed, 6 + 5) == (second, 1)
+    assert augmented(mixed, 11, order="bgr", seed=0).name == original(mixed, 11).name
+    balanced = DATASETS.build(
+        {"type": "ClassBalancedDataset", "oversample_thr": 1e-3, "dataset": one}
+    )
+    assert locate(balanced, 3) == (next(innermost_of(balanced)), 3)
 
 
 def test_a_detection_sample_before_and_after(coco) -> None:
-    dataset = coco()
+    dataset = build(coco())
     before, after = original(dataset, 1), augmented(dataset, 1, order="bgr", seed=0)
     assert before.name == after.name
     assert before.picture.shape == (64, 64, 3) and after.picture.shape == (32, 32, 3)
@@ -119,7 +137,7 @@ def test_a_detection_sample_before_and_after(coco) -> None:
 
 
 def test_crowds_are_to_be_ignored(coco) -> None:
-    dataset = coco()
+    dataset = build(coco())
     info = dataset.get_data_info(0)
     for instance in info["instances"]:
         instance["ignore_flag"] = 1
@@ -130,6 +148,6 @@ def test_crowds_are_to_be_ignored(coco) -> None:
 
 
 def test_other_packing_is_named(coco) -> None:
-    dataset = coco(pipeline=[{"type": "LoadImageFromFile"}])
+    dataset = build(coco(pipeline=[{"type": "LoadImageFromFile"}]))
     with pytest.raises(DataError, match=r"expected one picture .* found .*img_path"):
         augmented(dataset, 0, order="bgr", seed=0)
