@@ -116,4 +116,6 @@ class Browser:
         elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "warning"):
             self.errors.append(json.dumps(params["args"]))
         elif method == "Network.requestWillBeSent":
-            self.requests.append(params["request"]["url"])
+            url = params["request"]["url"]
+            if not url.startswith("data:"):  # a picture in the page
+                self.requests.append(url)
