@@ -26,6 +26,7 @@ _SIDE = 480  # pixels of a picture in the grid
 _COLUMNS = 4
 _MASKS_READ = 500  # for counting: reading all of ADE20K's takes minutes
 _SPLITS = ("train", "val")
+_KINDS = (".png", ".html")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -44,7 +45,13 @@ def parser() -> OneLineParser:
         "data set's classes and sizes.",
     )
     add_config_options(options)
-    options.add_argument("-o", "--out", type=Path, metavar="FILE", help="a grid of pictures (.png)")
+    options.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="pictures as a grid (.png) or a page (.html)",
+    )
     options.add_argument(
         "--count", type=positive, default=12, metavar="N", help="pictures to show (default: 12)"
     )
@@ -73,8 +80,8 @@ def browse(args: argparse.Namespace) -> None:
     from mmconvnext.cli.configs import load_config
     from mmconvnext.cli.running import tell
 
-    if args.out is not None and args.out.suffix.lower() != ".png":
-        raise UsageError(f"-o {args.out}: expected a file *.png")
+    if args.out is not None and args.out.suffix.lower() not in _KINDS:
+        raise UsageError(f"-o {args.out}: expected a file {' or '.join(_KINDS)}")
     cfg = load_config(args.config, args.cfg_options)
     if args.data_root is not None:
         overrides.set_data_root(cfg, str(Path(args.data_root).expanduser()))
@@ -85,7 +92,10 @@ def browse(args: argparse.Namespace) -> None:
         found = _count(cfg, dataset, names)
     _print_statistics(found)
     if args.out is not None:
-        _write_grid(args.out, painted)
+        if args.out.suffix.lower() == ".html":
+            _write_page(args, painted, found)
+        else:
+            _write_grid(args.out, painted)
         tell(f"written: {args.out}")
 
 
@@ -171,6 +181,20 @@ def _write_grid(out: Path, painted: Sequence[Painted]) -> None:
     with finished_file(out) as file:
         pictures = ((title, Image.fromarray(picture)) for title, picture in painted)
         contact_sheet(pictures, columns=_COLUMNS, side=_SIDE).save(file, "PNG")
+
+
+def _write_page(args: argparse.Namespace, painted: Sequence[Painted], found: Statistics) -> None:
+    from mmconvnext.cli.configs import config_name
+    from mmconvnext.cli.files import finished_file
+    from mmconvnext.visualization.data_page import data_page
+
+    subtitle = (
+        f"{args.split} data as the pipeline gives them to the network"
+        f"{', each beside the picture before' if args.before else ''}; seed {args.seed}"
+    )
+    with finished_file(args.out) as file:
+        content = data_page(config_name(args.config), subtitle, painted, found)
+        file.write_text(content, encoding="utf-8")
 
 
 def _count(cfg: Config, dataset: Any, names: Sequence[str]) -> Statistics:

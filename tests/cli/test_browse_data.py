@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from PIL import Image
 
 from mmconvnext.cli.main import main
 from mmconvnext.data.samples import Sample
+from mmconvnext.data.statistics import Statistics
+from mmconvnext.visualization.data_page import data_page
 from mmconvnext.visualization.samples import paint_sample
 
 MASKED = """
@@ -34,6 +37,24 @@ def test_a_grid_and_the_counts(task, tiny_config, shapes, tmp_path, capsys) -> N
     assert [file.name for file in out.parent.iterdir()] == ["grid.png"]
     colors = {tuple(c) for c in np.asarray(page).reshape(-1, 3)}
     assert len(colors) > 10
+
+
+def test_a_page_holds_pictures_and_counts(task, tiny_config, shapes, tmp_path) -> None:
+    out = tmp_path / "data.html"
+    assert browse(task, tiny_config, shapes, "-o", str(out), "--count", "2", "--before") == 0
+    page = out.read_text(encoding="utf-8")
+    assert page.count('src="data:image/jpeg;base64,') == 4
+    assert "4 pictures, 0 of them without" in page
+    for name in ("circle", "square", "triangle"):
+        assert f'<th scope="row">{name}</th>' in page
+    assert "<h1>tiny</h1>" in page and "seed 0" in page
+    assert [file.name for file in tmp_path.glob("*.html")] == ["data.html"]
+
+
+def test_class_names_are_text_in_the_page() -> None:
+    found = Statistics(("<script>x", "b"), pictures=1, used=1, objects={0: Counter(), 1: Counter()})
+    page = data_page("t", "s", [("<b>.png", np.zeros((8, 8, 3), np.uint8))], found)
+    assert "<script>x" not in page and "&lt;script&gt;x" in page and "<b>.png" not in page
 
 
 def test_before_and_after_stand_beside_each_other(tiny_config, shapes, tmp_path) -> None:
@@ -81,7 +102,7 @@ def test_objects_to_be_ignored_are_grey() -> None:
 @pytest.mark.parametrize(
     ("argv", "line"),
     [
-        (["-o", "grid.jpg"], "-o grid.jpg: expected a file *.png"),
+        (["-o", "grid.jpg"], "-o grid.jpg: expected a file .png or .html"),
         (["--count", "0"], "must be at least 1"),
         (["--split", "test"], "invalid choice: 'test'"),
         (["--data-root", "nowhere"], "data folder nowhere"),

@@ -96,9 +96,10 @@ def test_wrappers_are_seen_through(coco) -> None:
     from mmdet.registry import DATASETS
 
     settings = coco()
-    one = {"type": "CocoDataset", **settings}
+    *loading, packing = settings["pipeline"]
+    one = {"type": "mmdet.CocoDataset", **settings, "pipeline": loading}
     other = {**one, "indices": 2}
-    flips = [{"type": "RandomFlip", "prob": 1.0}]
+    flips = [{"type": "mmdet.RandomFlip", "prob": 1.0}, packing]
     mixed = DATASETS.build(
         {
             "type": "MultiImageMixDataset",
@@ -106,7 +107,7 @@ def test_wrappers_are_seen_through(coco) -> None:
             "dataset": {
                 "type": "RepeatDataset",
                 "times": 2,
-                "dataset": {"type": "ConcatDataset", "datasets": [one, other]},
+                "dataset": {"type": "mmdet.ConcatDataset", "datasets": [one, other]},
             },
         }
     )

@@ -1,0 +1,43 @@
+"""A self-contained HTML page on a data set: its pictures with their labels, and its counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from mmconvnext.data.statistics import Statistics, class_rows, summary
+from mmconvnext.visualization.report.page import Section, figure, gallery, page, table, text
+
+
+def data_page(
+    title: str,
+    subtitle: str,
+    pictures: Iterable[tuple[str, np.ndarray]],
+    found: Statistics,
+) -> str:
+    """The page as HTML; it asks the network for nothing.
+
+    Args:
+        title: of the page, plain text.
+        subtitle: the line below it.
+        pictures: titles and painted pictures, (H, W, 3) uint8 RGB; one at a time in memory.
+        found: counts of the data set.
+    """
+    figures = [figure(picture, alt=f"labels on {name}", caption=name) for name, picture in pictures]
+    heads, rows = class_rows(found)
+    shares = [[_in_per_cent(value) for value in row] for row in rows]
+    counts = table(
+        [f"{head}, %" if head in ("share", "pixels") else head for head in heads],
+        shares,
+        caption="Classes, before augmentation",
+        sortable=True,
+        filterable=True,
+    )
+    lines = "".join(f"<p>{text(line)}</p>" for line in summary(found))
+    sections = [Section("Pictures", gallery(figures)), Section("Classes", lines + counts)]
+    return page(title, sections, subtitle=subtitle)
+
+
+def _in_per_cent(value: object) -> object:
+    return round(100 * value, 2) if isinstance(value, float) else value
