@@ -192,8 +192,10 @@ def _write_page(args: argparse.Namespace, painted: Sequence[Painted], found: Sta
         f"{args.split} data as the pipeline gives them to the network"
         f"{', each beside the picture before' if args.before else ''}; seed {args.seed}"
     )
+    pairs = [painted[i : i + 2] for i in range(0, len(painted), 2)]
+    groups = pairs if args.before else [painted]
     with finished_file(args.out) as file:
-        content = data_page(config_name(args.config), subtitle, painted, found)
+        content = data_page(config_name(args.config), subtitle, groups, found)
         file.write_text(content, encoding="utf-8")
 
 

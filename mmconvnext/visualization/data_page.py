@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from mmconvnext.visualization.report.page import Section, figure, gallery, page,
 def data_page(
     title: str,
     subtitle: str,
-    pictures: Iterable[tuple[str, np.ndarray]],
+    groups: Iterable[Sequence[tuple[str, np.ndarray]]],
     found: Statistics,
 ) -> str:
     """The page as HTML; it asks the network for nothing.
@@ -21,10 +21,13 @@ def data_page(
     Args:
         title: of the page, plain text.
         subtitle: the line below it.
-        pictures: titles and painted pictures, (H, W, 3) uint8 RGB; one at a time in memory.
+        groups: titles and painted pictures, (H, W, 3) uint8 RGB; each group begins a row.
         found: counts of the data set.
     """
-    figures = [figure(picture, alt=f"labels on {name}", caption=name) for name, picture in pictures]
+    pictures = "".join(
+        gallery([figure(picture, alt=f"labels on {name}", caption=name) for name, picture in group])
+        for group in groups
+    )
     heads, rows = class_rows(found)
     shares = [[_in_per_cent(value) for value in row] for row in rows]
     counts = table(
@@ -35,7 +38,7 @@ def data_page(
         filterable=True,
     )
     lines = "".join(f"<p>{text(line)}</p>" for line in summary(found))
-    sections = [Section("Pictures", gallery(figures)), Section("Classes", lines + counts)]
+    sections = [Section("Pictures", pictures), Section("Classes", lines + counts)]
     return page(title, sections, subtitle=subtitle)
 
 
