@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mmconvnext.data.statistics import Statistics
 
 Painted = tuple[str, "np.ndarray"]  # a title and a picture
-_SIDE = 480  # pixels of a picture in the grid
+_SIDE = 480  # pixels of a picture's longer side
 _COLUMNS = 4
 _MASKS_READ = 500  # for counting: reading all of ADE20K's takes minutes
 _SPLITS = ("train", "val")
@@ -162,9 +162,20 @@ def _painted(
     for number, index in enumerate(chosen(len(dataset), args.count, args.seed)):
         if args.before:
             sample = original(dataset, index)
-            yield _title(sample, "before"), paint_sample(sample, names, palette)
+            yield _title(sample, "before"), _shrunk(paint_sample(sample, names, palette))
         sample = augmented(dataset, index, order=order, seed=args.seed + number)
-        yield _title(sample, "after" if args.before else ""), paint_sample(sample, names, palette)
+        painted = _shrunk(paint_sample(sample, names, palette))
+        yield _title(sample, "after" if args.before else ""), painted
+
+
+def _shrunk(picture: np.ndarray) -> np.ndarray:
+    """As large as it is shown: hundreds of pictures are kept until all are painted."""
+    import numpy as np
+    from PIL import Image
+
+    image = Image.fromarray(picture)
+    image.thumbnail((_SIDE, _SIDE))
+    return np.asarray(image)
 
 
 def _title(sample: Any, when: str) -> str:
