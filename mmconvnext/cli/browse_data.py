@@ -89,7 +89,7 @@ def browse(args: argparse.Namespace) -> None:
         dataset = build_dataset(cfg, args.split)
         names, palette = legend_of(dataset)
         painted = list(_painted(cfg, dataset, args, names, palette)) if args.out else []
-        found = _count(cfg, dataset, names)
+        found = _count(dataset, names)
     _print_statistics(found)
     if args.out is not None:
         if args.out.suffix.lower() == ".html":
@@ -210,13 +210,13 @@ def _write_page(args: argparse.Namespace, painted: Sequence[Painted], found: Sta
         file.write_text(content, encoding="utf-8")
 
 
-def _count(cfg: Config, dataset: Any, names: Sequence[str]) -> Statistics:
+def _count(dataset: Any, names: Sequence[str]) -> Statistics:
     from mmconvnext.cli.data_report import Bars, console_for
     from mmconvnext.data.samples import innermost_of
     from mmconvnext.data.statistics import count_objects, count_pixels
 
     parts = list({id(part): part for part in innermost_of(dataset)}.values())
-    if cfg.get("default_scope") != "mmseg":
+    if not all(hasattr(part, "seg_map_suffix") for part in parts):
         return count_objects(parts, names)
     with Bars(console_for(stderr=True)) as bars:
         return count_pixels(
