@@ -216,7 +216,7 @@ def _count(dataset: Any, names: Sequence[str]) -> Statistics:
     from mmconvnext.data.statistics import count_objects, count_pixels
 
     parts = list({id(part): part for part in innermost_of(dataset)}.values())
-    if not all(hasattr(part, "seg_map_suffix") for part in parts):
+    if not all(_has_maps(part) for part in parts):
         return count_objects(parts, names)
     with Bars(console_for(stderr=True)) as bars:
         return count_pixels(
@@ -225,6 +225,11 @@ def _count(dataset: Any, names: Sequence[str]) -> Statistics:
             most=_MASKS_READ,
             progress=lambda done, total: bars.files("reading masks", done, total),
         )
+
+
+def _has_maps(dataset: Any) -> bool:
+    """Whether its labels are a class for each pixel: mmseg's, and mmdet's of that name."""
+    return any(base.__name__ == "BaseSegDataset" for base in type(dataset).__mro__)
 
 
 def _print_statistics(found: Statistics) -> None:

@@ -53,7 +53,7 @@ def augmented(dataset: Any, index: int, *, order: str, seed: int) -> Sample:
         item = dataset[index]
     picture = item.get("inputs") if isinstance(item, Mapping) else None
     label = item.get("data_samples") if isinstance(item, Mapping) else None
-    if not hasattr(picture, "permute") or label is None:
+    if picture is None or not hasattr(picture, "permute") or label is None:
         raise DataError(
             "pipeline: expected one picture ('inputs', a tensor) and its 'data_samples', found "
             f"{_form(item)}; only pipelines that end with PackDetInputs or PackSegInputs are shown"
@@ -180,7 +180,7 @@ def _parts(instances: Any, *, ignored: bool = False) -> _Part:
 def _joined(one: _Part, other: _Part) -> _Part:
     if not len(other[0]):
         return one
-    boxes, labels = (np.concatenate([one[i], other[i]]) for i in range(2))  # type: ignore[list-item]
+    boxes, labels = (np.concatenate([one[i], other[i]]) for i in range(2))
     if one[2] is None or other[2] is None:
         return boxes, labels, None
     return boxes, labels, np.concatenate([one[2], other[2]])

@@ -29,5 +29,5 @@ def paint_sample(sample: Sample, classes: Sequence[str], palette: Sequence[Color
         sample.boxes,
         [classes[label] if label >= 0 else IGNORED for label in labels],
         [palette[label] if label >= 0 else _GREY for label in labels],
-        () if sample.masks is None else sample.masks,
+        () if sample.masks is None else list(sample.masks),
     )
