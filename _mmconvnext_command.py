@@ -9,20 +9,21 @@ from __future__ import annotations
 import sys
 
 HELP = {"-h", "--help", "--version"}
-READERS = {"recipes"}  # commands that only read a file
+# Commands that only read a file, or that have to run where PyTorch does not.
+READERS = {"recipes", "doctor"}
 
 
 def main(command: str | None = None) -> int:
     """Run ``command`` (None: the command line names it) with the command line's options."""
     argv = sys.argv[1:] if command is None else [command, *sys.argv[1:]]
     if HELP & set(argv) or READERS & set(argv[:1]):
-        _leave_package_unexecuted()
+        leave_package_unexecuted()
     from mmconvnext.cli.main import main as run
 
     return run(argv)
 
 
-def _leave_package_unexecuted() -> None:
+def leave_package_unexecuted() -> None:
     """Make the package's modules importable without its ``__init__``, which registers."""
     from importlib.util import find_spec, module_from_spec
 

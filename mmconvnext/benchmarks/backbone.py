@@ -18,7 +18,7 @@ from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, interleaved
 OURS = "mmconvnext"
 CHECKPOINTED = f"{MMPRETRAIN}, with_cp"
 _DRAWS = 20  # of drop path: what ours takes depends on what is drawn
-# Each way to save memory: most of timm's time that a step may take (issue 6, item 2).
+# Each way to save memory: most of timm's time that a step may take.
 _MODES = {"activation": 1.0, "mlp": 1.10, "block": 1.35}
 _SIZE = (1, 3, 512, 512)
 

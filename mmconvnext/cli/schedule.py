@@ -24,7 +24,7 @@ def set_max_iters(cfg: Config, iterations: int) -> None:
     loop = cfg.get("train_cfg")
     if not loop:
         raise UsageError("--max-iters: this config has no train_cfg, so it trains nothing")
-    by_epoch = _is_by_epoch(loop)
+    by_epoch = is_by_epoch(loop)
     total = loop.get("max_epochs" if by_epoch else "max_iters")
     if not total:
         raise UsageError("--max-iters: train_cfg has neither max_epochs nor max_iters to replace")
@@ -48,7 +48,8 @@ def set_max_iters(cfg: Config, iterations: int) -> None:
         }
 
 
-def _is_by_epoch(loop: dict[str, Any]) -> bool:
+def is_by_epoch(loop: dict[str, Any]) -> bool:
+    """Whether a ``train_cfg`` counts its length in epochs."""
     if "type" in loop:
         return "max_epochs" in loop
     return bool(loop.get("by_epoch", True))

@@ -67,7 +67,7 @@ def find_legend(cfg: Config, checkpoint: Mapping[str, Any]) -> Legend:
     same = tuple(map(str, configured.get("classes") or ())) == classes
     palette = meta.get("palette") or (configured.get("palette") if same else None)
     zero = meta.get("reduce_zero_label", configured.get("reduce_zero_label", False))
-    return Legend(classes, _colors(palette, len(classes)), source, bool(zero))
+    return Legend(classes, colors_of(palette, len(classes)), source, bool(zero))
 
 
 def made_up_palette(count: int) -> tuple[Color, ...]:
@@ -82,7 +82,8 @@ def made_up_palette(count: int) -> tuple[Color, ...]:
     return tuple(colors)
 
 
-def _colors(palette: Any, count: int) -> tuple[Color, ...]:
+def colors_of(palette: Any, count: int) -> tuple[Color, ...]:
+    """``count`` colours of a data set's palette, made up where it has none or too few."""
     listed = isinstance(palette, Sequence) and not isinstance(palette, str)
     if not listed or len(palette) < count:  # also "random", which some data sets say
         return made_up_palette(count)

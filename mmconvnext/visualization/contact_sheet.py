@@ -13,17 +13,20 @@ _LARGEST, _NARROWEST, _GAP, _LINE = 240, 130, 8, 18  # pixels
 _LETTER = 7.5  # pixels that a name's letter takes
 
 
-def contact_sheet(pictures: Iterable[tuple[str, Image.Image]], columns: int = 6) -> Image.Image:
+def contact_sheet(
+    pictures: Iterable[tuple[str, Image.Image]], columns: int = 6, side: int = _LARGEST
+) -> Image.Image:
     """A page of thumbnails with their names below.
 
     Args:
         pictures: names and pictures, one in memory at a time.
         columns: thumbnails side by side.
+        side: pixels of a thumbnail's longer side, at most.
 
     Raises:
         ValueError: no pictures.
     """
-    small = [(name, _thumbnail(picture)) for name, picture in pictures]
+    small = [(name, _thumbnail(picture, side)) for name, picture in pictures]
     if not small:
         raise ValueError("contact_sheet: expected at least one picture, found none")
     columns = min(columns, len(small))
@@ -43,9 +46,9 @@ def contact_sheet(pictures: Iterable[tuple[str, Image.Image]], columns: int = 6)
     return page
 
 
-def _thumbnail(picture: Image.Image) -> Image.Image:
+def _thumbnail(picture: Image.Image, side: int) -> Image.Image:
     small = picture.convert("RGB")
-    small.thumbnail((_LARGEST, _LARGEST))
+    small.thumbnail((side, side))
     return small
 
 

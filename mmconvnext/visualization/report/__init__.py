@@ -1,0 +1,1 @@
+"""Self-contained HTML pages: the shell any page can use, and the report on training runs."""
