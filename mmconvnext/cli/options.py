@@ -79,6 +79,7 @@ def add_shared_options(parser: OneLineParser) -> None:
         help="take the averaged weights of the checkpoint (model_ema, state_dict_ema)",
     )
     add_trust_option(parser)
+    add_plain_option(parser)
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -88,6 +89,15 @@ def add_trust_option(parser: OneLineParser) -> None:
         "--trust-checkpoint",
         action="store_true",
         help="read checkpoints even if they have code in them, which then runs with your rights",
+    )
+
+
+def add_plain_option(parser: OneLineParser) -> None:
+    """Add what every command has that shows its progress."""
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="no progress bar: the whole log, line by line, as where there is no terminal",
     )
 
 
