@@ -6,7 +6,7 @@ BIN := .venv/bin
 # Stands for a finished set-up; anything that changes what is installed makes it stale.
 READY := .venv/.ready
 
-.PHONY: help demo test lint coverage bench format clean
+.PHONY: help demo test lint coverage bench api docs-check format clean
 
 help:
 	@echo "make demo [TASK=detection|segmentation]   train and test on made-up pictures, some minutes on a laptop"
@@ -14,6 +14,8 @@ help:
 	@echo "make lint                                 ruff and mypy"
 	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (long)"
 	@echo "make bench                                measure time and memory, docs/performance.md (long; leave the machine alone)"
+	@echo "make api                                  write docs/api.md from the docstrings"
+	@echo "make docs-check                           run the commands of the pages in docs/, compare their output (long)"
 	@echo "make format                               let ruff rewrite the code"
 	@echo "PYTHON=/path/to/python                    the interpreter to set up with (3.10 or newer)"
 
@@ -39,6 +41,13 @@ coverage: $(READY)
 
 bench: $(READY)
 	@$(BIN)/mmconvnext benchmark --page docs/performance.md
+
+api: $(READY)
+	@$(BIN)/python docs/make_api.py
+
+docs-check: $(READY)
+	@$(BIN)/python docs/make_api.py --check
+	@OMP_NUM_THREADS=1 $(BIN)/python docs/check_pages.py
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .

@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 
 HELP = {"-h", "--help", "--version"}
-READERS = {"recipes"}  # commands that only read a file
+READERS = {"recipes", "completion"}  # commands that only read files
 
 
 def main(command: str | None = None) -> int:
     """Run ``command`` (None: the command line names it) with the command line's options."""
     argv = sys.argv[1:] if command is None else [command, *sys.argv[1:]]
-    if HELP & set(argv) or READERS & set(argv[:1]):
+    if not argv or HELP & set(argv) or READERS & set(argv[:1]):
         _leave_package_unexecuted()
     from mmconvnext.cli.main import main as run
 
