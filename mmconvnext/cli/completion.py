@@ -36,8 +36,8 @@ _mmconvnext() {
     for line in ${(f)"$(mmconvnext completion zsh -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)}"}; do
         if [[ $line == *[/:=] ]]; then goes_on+=("$line"); else ends+=("$line"); fi
     done
-    compadd -- $ends
-    compadd -S '' -- $goes_on
+    (( $#ends )) && compadd -- $ends
+    (( $#goes_on )) && compadd -S '' -- $goes_on
 }
 compdef _mmconvnext mmconvnext
 """,

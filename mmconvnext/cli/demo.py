@@ -90,7 +90,9 @@ def parser() -> OneLineParser:
         prog="mmconvnext demo",
         description="Train and test on made-up pictures, in minutes on two CPU cores.",
     )
-    options.add_argument("--task", choices=list(TASKS), default="detection")
+    options.add_argument(
+        "--task", choices=list(TASKS), default="detection", help="which (default: detection)"
+    )
     options.add_argument(
         "--work-dir",
         type=Path,

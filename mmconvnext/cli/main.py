@@ -68,7 +68,9 @@ def _explain(argv: list[str]) -> None:
     parser.add_argument("--version", action="version", version=f"mmconvnext {__version__}")
     wrong = parser.parse_known_args(argv)[0].command
     if wrong is not None:
-        hint = near(wrong, {name: name for name in COMMANDS})
+        begun = [name for name in COMMANDS if name.startswith(wrong)]
+        names = {wrong: ", ".join(begun)} if begun else {name: name for name in COMMANDS}
+        hint = near(wrong, names)
         raise UsageError(f"no command {wrong!r}{hint} (`mmconvnext -h` lists the commands)")
     parser.parse_args(argv)  # says which option is unknown
     parser.print_help()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -157,10 +160,10 @@ def test_tab_completes_in_the_shell(shell, folder):
     with Session(start, folder) as session:
         session.type("echo rea''dy\n", "ready")
         session.type(f"{script}; echo rea''d\n", "read")
-        session.type("mmconvnext tra\t", "mmconvnext train")
+        session.type("mmconvnext tra\t", "train ")
         session.type("mine.p\t", "mine.py")
         session.type("--launcher sl\t", "slurm")
-        session.type("--backbone dinov3_convnext_\t\t", "dinov3_convnext_t")
+        session.type("--backbone convnext_xl\t", "convnext_xlarge")
 
 
 class Session:
@@ -171,7 +174,14 @@ class Session:
         path = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         env = {**os.environ, "PATH": path, "TERM": "dumb", "HOME": str(folder), "PS1": "$ "}
         self._process = subprocess.Popen(
-            command, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs
+            command,
+            cwd=folder,
+            env=env,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # fish wants one of its own
         )
         os.close(theirs)
         os.set_blocking(self._ours, False)
@@ -191,6 +201,7 @@ class Session:
         while expected not in shown:
             assert time.monotonic() < until, f"{keys!r} gave {shown!r}"
             try:
-                shown += os.read(self._ours, 65536).decode(errors="replace")
+                new = os.read(self._ours, 65536).decode(errors="replace")
+                shown += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|[\x07\x08]", "", new)
             except BlockingIOError:
                 time.sleep(0.02)

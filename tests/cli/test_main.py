@@ -34,6 +34,7 @@ def test_help_lists_every_command_once_under_its_heading(capsys):
         elif match := re.match(r"  (\S+)  +(\S.*)", line):
             assert match[1] not in found
             found[match[1]] = (match[2], heading)
+    assert found.pop("--version")[1] == "options"
     assert found == {name: row[1:] for name, row in COMMANDS.items()}
 
 

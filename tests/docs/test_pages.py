@@ -124,14 +124,13 @@ def test_links_and_named_files_are_there(page):
         )
         assert len(named) > 10
         for name in named:
-            assert (ROOT / name).exists(), name
+            assert "NAME" in name or (ROOT / name).exists(), name
 
 
-@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/how_it_is_built.md"])
-def test_the_makefile_has_the_goals_that_these_pages_name(name):
+def test_the_makefile_has_the_goals_that_a_contributor_is_told():
     goals = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
-    named = set(re.findall(r"make ([a-z-]+)", (ROOT / name).read_text()))
-    assert named and named <= goals
+    named = set(re.findall(r"(?:^|`)make ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text(), re.M))
+    assert {"lint", "test", "docs-check", "api"} <= named <= goals
 
 
 def test_the_api_page_is_what_the_docstrings_say():
