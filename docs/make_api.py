@@ -63,7 +63,8 @@ def page() -> str:
 def entry(name: str, item: Any) -> str:
     """One class, function or constant."""
     if not callable(item):
-        return f"### {name}\n\n```python\n{name} = {wrapped(repr(item))}\n```\n"
+        # Not as Python: ruff, which formats that in Markdown too, would break it otherwise.
+        return f"### {name}\n\n```text\n{wrapped(repr(item))}\n```\n"
     node = ast.parse(textwrap.dedent(inspect.getsource(item))).body[0]
     lines = [f"### {name}\n", "```python", signature(node), "```\n"]
     lines.append(f"{prose(inspect.cleandoc(ast.get_docstring(node) or ''))}\n")
