@@ -39,8 +39,8 @@ def test_train_and_test_draw_and_the_log_file_keeps_what_the_console_does_not(ar
     assert "training" in drawn and "3/3" in drawn
     assert re.search(r"loss \d+\.\d{4}  decode\.loss_ce \d+\.\d{4}  aux\.loss_ce", drawn)
     assert re.search(r"lr \d\.\d\de-0\d  time \d+\.\d{3} s  data_time .* memory [\d,]+ MB", drawn)
-    assert sum(line.startswith("evaluated at iteration 3/3: mIoU") for line in lines) == 1
-    assert sum("Saving checkpoint at 3 iterations" in line for line in lines) == 1
+    assert drawn.count("evaluated at iteration 3/3: mIoU") == 1
+    assert drawn.count("Saving checkpoint at 3 iterations") == 1
     assert drawn.rindex(SHOW) > drawn.rindex(HIDE)
     assert lines[-2].startswith("mmconvnext: done:")
     (log,) = (tmp_path / "work").rglob("*.log")
