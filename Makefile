@@ -9,7 +9,7 @@ READY := .venv/.ready
 BENCH_READY := $(BENCH)/.ready
 SETUP := $(wildcard requirements/*) pyproject.toml setup.py mmconvnext.pth
 
-.PHONY: help demo test lint coverage bench format clean
+.PHONY: help demo test lint coverage bench api docs-check format clean
 
 help:
 	@echo "make demo [TASK=detection|segmentation]   train and test on made-up pictures, some minutes on a laptop"
@@ -18,6 +18,8 @@ help:
 	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (long)"
 	@echo "make bench [AUTHORS=/path/to/ConvNeXt]    measure time and memory beside the peers, docs/performance.md"
 	@echo "                                          (long; leave the machine alone; AUTHORS: a checkout of their code)"
+	@echo "make api                                  write docs/api.md from the docstrings"
+	@echo "make docs-check                           run the commands of the pages in docs/, compare their output (long)"
 	@echo "make format                               let ruff rewrite the code"
 	@echo "PYTHON=/path/to/python                    the interpreter to set up with (3.10 or newer)"
 
@@ -48,6 +50,13 @@ coverage: $(READY)
 
 bench: $(BENCH_READY)
 	@$(BENCH)/bin/mmconvnext benchmark --page docs/performance.md $(if $(AUTHORS),--authors "$(AUTHORS)")
+
+api: $(READY)
+	@$(BIN)/python docs/make_api.py
+
+docs-check: $(READY)
+	@$(BIN)/python docs/make_api.py --check
+	@OMP_NUM_THREADS=1 $(BIN)/python docs/check_pages.py
 
 format: $(READY)
 	@$(BIN)/ruff check --fix .

@@ -10,13 +10,13 @@ import sys
 
 HELP = {"-h", "--help", "--version"}
 # Commands that only read a file, or that have to run where PyTorch does not.
-READERS = {"recipes", "doctor"}
+READERS = {"recipes", "completion", "doctor"}
 
 
 def main(command: str | None = None) -> int:
     """Run ``command`` (None: the command line names it) with the command line's options."""
     argv = sys.argv[1:] if command is None else [command, *sys.argv[1:]]
-    if HELP & set(argv) or READERS & set(argv[:1]):
+    if not argv or HELP & set(argv) or READERS & set(argv[:1]):
         leave_package_unexecuted()
     from mmconvnext.cli.main import main as run
 

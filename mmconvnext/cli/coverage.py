@@ -36,7 +36,7 @@ def parser() -> OneLineParser:
     )
     options.add_argument("--package", choices=PACKAGES, help="only this package's configs")
     options.add_argument(
-        "--family", action="append", metavar="NAME", help="only this folder; may be repeated"
+        "--family", action="append", metavar="FAMILY", help="only this folder; may be repeated"
     )
     options.add_argument(
         "--one-per-family",

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmconvnext.cli.errors import DONE, FAILED, OneLineParser, UsageError, report_errors
-from mmconvnext.cli.options import natural, positive
+from mmconvnext.cli.options import add_plain_option, natural, positive
 from mmconvnext.data import shapes
 
 PICTURES = shapes.ShapesSpec(size=96)
@@ -90,7 +90,9 @@ def parser() -> OneLineParser:
         prog="mmconvnext demo",
         description="Train and test on made-up pictures, in minutes on two CPU cores.",
     )
-    options.add_argument("--task", choices=list(TASKS), default="detection")
+    options.add_argument(
+        "--task", choices=list(TASKS), default="detection", help="which (default: detection)"
+    )
     options.add_argument(
         "--work-dir",
         type=Path,
@@ -105,6 +107,7 @@ def parser() -> OneLineParser:
         metavar="N",
         help="only N iterations: a trial of the machinery, its accuracy is not judged",
     )
+    add_plain_option(options)
     options.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return options
 
@@ -127,7 +130,7 @@ def demo(args: argparse.Namespace) -> int:
     _say(f"{stats['train']['images']} pictures to train on, {stats['val']['images']} held out")
     status = _train(task, args, data, results / "train")
     if status == DONE:
-        status = _test(task, data, results)
+        status = _test(task, args, data, results)
     if status != DONE:
         return status
     metrics = _metrics(task, results / "test")
@@ -141,13 +144,18 @@ def demo(args: argparse.Namespace) -> int:
 def _train(task: Task, args: argparse.Namespace, data: Path, work_dir: Path) -> int:
     length = ["--max-iters", str(args.max_iters)] if args.max_iters else []
     seed = ["--seed", str(args.seed)]
-    return _run("train.py", task, data, work_dir, *seed, *length)
+    return _run("train.py", task, data, work_dir, *seed, *length, *_plain(args))
 
 
-def _test(task: Task, data: Path, results: Path) -> int:
+def _test(task: Task, args: argparse.Namespace, data: Path, results: Path) -> int:
     checkpoint = (results / "train" / "last_checkpoint").read_text().strip()
     out = str(results / "predictions.pkl")
-    return _run("test.py", task, data, results / "test", "--out", out, checkpoint=checkpoint)
+    options = "--out", out, *_plain(args)
+    return _run("test.py", task, data, results / "test", *options, checkpoint=checkpoint)
+
+
+def _plain(args: argparse.Namespace) -> list[str]:
+    return ["--plain"] if args.plain else []
 
 
 def _run(

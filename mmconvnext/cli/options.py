@@ -72,6 +72,7 @@ def add_shared_options(parser: OneLineParser) -> None:
         "--launcher", choices=LAUNCHERS, default="none", help="how several processes were started"
     )
     add_weights_options(parser)
+    add_plain_option(parser)
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -108,6 +109,15 @@ def add_trust_option(parser: OneLineParser) -> None:
         "--trust-checkpoint",
         action="store_true",
         help="read checkpoints even if they have code in them, which then runs with your rights",
+    )
+
+
+def add_plain_option(parser: OneLineParser) -> None:
+    """Add what every command has that shows its progress."""
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="no progress bar: the whole log, line by line, as where there is no terminal",
     )
 
 

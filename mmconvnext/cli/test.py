@@ -81,7 +81,7 @@ def _test(args: argparse.Namespace) -> None:
     running.tell(changed)
     running.tell(views)
     with device.running_on(place, cfg), _written(args.out) as unfinished:
-        runner = running.build_runner(cfg)
+        runner = running.build_runner(cfg, args.plain)
         if unfinished is not None:
             _dump_predictions(runner, unfinished, cfg.get("default_scope"))
         if args.show_dir is not None:
@@ -92,7 +92,8 @@ def _test(args: argparse.Namespace) -> None:
             from mmconvnext.hooks import FastTestHook
 
             runner.register_hook(FastTestHook(fuse=args.fuse, compiled=args.compile))
-        metrics = runner.test()
+        with running.leaving_terminal_sane(runner):
+            metrics = runner.test()
     _print_metrics(metrics)
 
 

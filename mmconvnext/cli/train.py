@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
 from mmconvnext.cli.backbone import add_backbone_options
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
@@ -83,16 +82,7 @@ def _train(args: argparse.Namespace) -> None:
         running.tell(line)
     running.tell(changed)
     with device.running_on(place, cfg):
-        runner = running.build_runner(cfg)
-        _show_progress(runner)
-        runner.train()
+        runner = running.build_runner(cfg, args.plain)
+        with running.leaving_terminal_sane(runner):
+            runner.train()
     running.tell(f"done: {Path(cfg.work_dir).resolve()}")
-
-
-def _show_progress(runner: Any) -> None:
-    """Add the progress bar where there is a terminal to show it on."""
-    if sys.stdout.isatty():
-        from mmconvnext.hooks import ProgressBarHook
-
-        if not any(isinstance(hook, ProgressBarHook) for hook in runner.hooks):
-            runner.register_hook(ProgressBarHook())

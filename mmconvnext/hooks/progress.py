@@ -1,81 +1,76 @@
-"""A progress bar with time left and loss, for training on a terminal."""
+"""Progress, losses, rate, memory and accuracy in one place while mmengine's loops run."""
 
 from __future__ import annotations
 
 import atexit
-import logging
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
+from mmconvnext.hooks import figures
+from mmconvnext.hooks.bars import Bars, can_draw
+from mmconvnext.hooks.pace import Pace
 from mmconvnext.registry import HOOKS, register_everywhere
+
+_FRESH = 0.5  # seconds that the figures below the bar are left as they are
 
 
 @register_everywhere(HOOKS)
 class ProgressBarHook(Hook):
-    """Shows how far training is, its loss and the time left; a second bar during validation.
+    """Shows how far training is, the time left, losses, rate, memory and accuracy.
 
-    On a terminal one line stays at the bottom and log lines scroll above it. Elsewhere (a file, a
-    pipe) a plain line is written every ``interval`` iterations. Only the first process shows
-    anything.
+    On a terminal bars and figures stay at the bottom. Above them pass warnings, a line for each
+    evaluation, and of mmengine's log the lines about checkpoints; its files get all of it. Testing
+    and validation have bars of their own. Elsewhere (a file, a pipe) training gives a plain line
+    every ``interval`` iterations and one for each evaluation, and the log is left as it is. Only
+    the first process shows anything.
+
+    Time left is counted from the iterations and validations of this session. Losses and seconds are
+    means over ``interval`` iterations. Without a GPU, memory is that of the whole process. Of the
+    evaluations the figures named AP, mAP, mIoU, mDice, mFscore or PQ are shown.
+
+    Whoever catches an error of the loop calls :meth:`close` before saying it; at the program's end
+    that happens by itself.
 
     Args:
-        interval: iterations between two refreshes of the loss, and between two plain lines.
+        interval: iterations that the figures are means of, and between two plain lines.
         console: where to draw; by default standard output.
+        plain: plain lines on a terminal too.
 
     Raises:
         ValueError: ``interval`` is below 1.
     """
 
-    priority = "LOW"  # after the loss of this iteration has reached the message hub
+    priority = "LOW"  # after the figures of this iteration have reached the message hub
 
-    def __init__(self, interval: int = 10, console: Console | None = None) -> None:
+    def __init__(
+        self, interval: int = 10, console: Console | None = None, plain: bool = False
+    ) -> None:
         if interval < 1:
             raise ValueError(f"interval: expected at least 1, found {interval}")
         self.interval = interval
-        self.console = console or Console()
-        self._progress: Progress | None = None
-        self._training = TaskID(0)
-        self._validation: TaskID | None = None
-        self._redirected: list[tuple[logging.StreamHandler, Any]] = []
+        # FORCE_COLOR makes rich take a pipe for a terminal: bars in a file are of no use.
+        self.console = console or Console(force_terminal=sys.stdout.isatty())
+        self.plain = plain
+        self._bars: Bars | None = None
+        self._pace: Pace | None = None
+        self._other: Pace | None = None  # of the validation or the test
+        self._told = 0.0
 
     def before_train(self, runner: Any) -> None:
-        """Start the bar."""
+        """Start the bar where the run is."""
         if not is_main_process():
             return
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("eta"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[loss]}"),
-            console=self.console,
-            disable=not self.console.is_terminal,
-            # A GPU does hundreds of iterations a minute, a CPU a few: half a minute suits both.
-            speed_estimate_period=30.0,
-        )
-        self._training = self._progress.add_task(
-            "training", total=runner.max_iters, completed=runner.iter, loss=""
-        )
-        before = sys.stdout, sys.stderr
-        self._progress.start()
-        atexit.register(self._stop)  # an error leaves the terminal as it was
-        self._redirect(runner.logger, before)
+        self._pace = Pace(runner.iter)
+        if self._open(runner):
+            self._add("training", runner.max_iters, runner.iter)
+            self._tell(runner)
 
     def after_train_iter(
         self,
@@ -84,23 +79,29 @@ class ProgressBarHook(Hook):
         data_batch: Any = None,
         outputs: dict[str, Any] | None = None,
     ) -> None:
-        """Move the bar on; every ``interval`` iterations with the mean loss of the last ones."""
-        if self._progress is None:
+        """Move the bar on, and every half a second the figures; or write the plain line."""
+        if self._pace is None:
             return
-        done = runner.iter + 1
-        self._progress.update(self._training, completed=done)
-        if done % self.interval and done != runner.max_iters:
-            return
-        loss = runner.message_hub.get_scalar("train/loss").mean(self.interval)
-        self._progress.update(self._training, loss=f"loss {loss:.3f}")
-        if not self.console.is_terminal:
-            self._plain_line(done, runner.max_iters, loss)
+        done, last = runner.iter + 1, runner.iter + 1 == runner.max_iters
+        self._pace.step(done)
+        left = self._pace.left(runner.max_iters)
+        if self._bars is not None:
+            self._bars.move("training", done, left, _epoch(runner, runner.epoch + 1))
+            if last or time.monotonic() - self._told >= _FRESH:
+                self._tell(runner)
+        elif last or done % self.interval == 0:
+            loss = figures.losses(runner.message_hub, self.interval).get("loss")
+            self._line(
+                f"iteration {done}/{runner.max_iters}",
+                "" if loss is None else f"loss {loss:.3f}",
+                "" if left is None else f"{left:.0f} s left",
+            )
 
     def before_val_epoch(self, runner: Any) -> None:
-        """Show the bar of the validation."""
-        if self._progress is not None:
-            total = len(runner.val_dataloader)
-            self._validation = self._progress.add_task("validation", total=total, loss="")
+        """Show the bar of the validation; one without training draws nothing else."""
+        if self._pace is not None:
+            self._pace.pause()
+        self._begin_other(runner, "validation", runner.val_dataloader)
 
     def after_val_iter(
         self,
@@ -110,37 +111,101 @@ class ProgressBarHook(Hook):
         outputs: Sequence[Any] | None = None,
     ) -> None:
         """Move the validation's bar on."""
-        if self._progress is not None and self._validation is not None:
-            self._progress.update(self._validation, completed=batch_idx + 1)
+        self._move_other("validation", batch_idx + 1, len(runner.val_dataloader))
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
-        """Take the validation's bar away."""
-        if self._progress is not None and self._validation is not None:
-            self._progress.remove_task(self._validation)
-            self._validation = None
+        """Say what came out and take the validation's bar away."""
+        if self._pace is None:
+            self.close()
+            return
+        self._pace.go_on()
+        if self._bars is not None:
+            self._bars.remove("validation")
+            self._tell(runner)
+        where = _epoch(runner, runner.epoch) or f"iteration {runner.iter}/{runner.max_iters}"
+        found = [_accuracy(*item) for item in figures.accuracies(runner.message_hub).items()]
+        self._line(f"evaluated at {where}: {'; '.join(found) or 'no AP or mIoU'}")
+
+    def before_test_epoch(self, runner: Any) -> None:
+        """Show the bar of the test."""
+        self._begin_other(runner, "testing", runner.test_dataloader)
+
+    def after_test_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence[Any] | None = None,
+    ) -> None:
+        """Move the test's bar on."""
+        self._move_other("testing", batch_idx + 1, len(runner.test_dataloader))
+
+    def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
+        """Leave the finished bar on the terminal."""
+        self.close()
 
     def after_train(self, runner: Any) -> None:
         """Leave the finished bar on the terminal."""
-        self._stop()
+        self.close()
 
-    def _plain_line(self, done: int, total: int, loss: float) -> None:
-        assert self._progress is not None
-        task = self._progress.tasks[0]
-        left = "" if task.time_remaining is None else f", {task.time_remaining:.0f} s left"
-        self.console.print(f"iteration {done}/{total}, loss {loss:.3f}{left}", highlight=False)
+    def close(self) -> None:
+        """Stop drawing and give the terminal back as it was; a second call does nothing."""
+        self._pace = self._other = None
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+            atexit.unregister(self.close)
 
-    def _redirect(self, logger: logging.Logger, before: tuple[Any, Any]) -> None:
-        """Let log lines pass above the bar: the handlers hold the streams ``before`` it."""
-        for handler in logger.handlers:
-            if isinstance(handler, logging.StreamHandler) and handler.stream in before:
-                self._redirected.append((handler, handler.stream))
-                handler.setStream((sys.stdout, sys.stderr)[before.index(handler.stream)])
+    def _open(self, runner: Any) -> bool:
+        """Begin to draw, if this console can show it and it has not begun yet."""
+        if self._bars is None and not self.plain and can_draw(self.console):
+            self._bars = Bars(self.console, runner.logger)
+            self._bars.start()
+            atexit.register(self.close)  # an error that nobody catches
+        return self._bars is not None
 
-    def _stop(self) -> None:
-        for handler, stream in self._redirected:
-            handler.setStream(stream)
-        self._redirected.clear()
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
-        atexit.unregister(self._stop)
+    def _add(self, name: str, total: int, done: int = 0) -> None:
+        assert self._bars is not None
+        self._bars.add(name, total, done)
+
+    def _begin_other(self, runner: Any, name: str, loader: Any) -> None:
+        if is_main_process() and self._open(runner):
+            self._other = Pace(0)
+            self._add(name, len(loader))
+
+    def _move_other(self, name: str, done: int, total: int) -> None:
+        if self._bars is None or self._other is None:
+            return
+        self._other.step(done)
+        note = "computing the figures" if done == total else ""
+        self._bars.move(name, done, self._other.left(total), note)
+
+    def _tell(self, runner: Any) -> None:
+        assert self._bars is not None
+        self._told = time.monotonic()
+        self._bars.tell(_summary(runner.message_hub, self.interval))
+
+    def _line(self, *parts: str) -> None:
+        self.console.print(", ".join(filter(None, parts)), highlight=False, soft_wrap=True)
+
+
+def _epoch(runner: Any, epoch: int) -> str:
+    """``epoch 3/36``; nothing for a loop that has no epochs."""
+    by_epoch = isinstance(runner.train_loop, EpochBasedTrainLoop)
+    return f"epoch {epoch}/{runner.max_epochs}" if by_epoch else ""
+
+
+def _summary(hub: Any, window: int) -> list[str]:
+    """The figures below the bar: losses; rate, time and memory; accuracy."""
+    losses = [f"{name} {value:.4f}" for name, value in figures.losses(hub, window).items()]
+    use = [f"{name} {rate:.2e}" for name, rate in figures.rates(hub).items()]
+    use += [f"{name} {value:.3f} s" for name, value in figures.seconds(hub, window).items()]
+    if (memory := figures.peak_memory()) is not None:
+        use.append(f"memory {memory:,.0f} MB")
+    found = [_accuracy(*item) for item in figures.accuracies(hub).items()]
+    return [line for line in ("  ".join(losses), "  ".join(use), "; ".join(found)) if line]
+
+
+def _accuracy(name: str, values: tuple[float, float]) -> str:
+    newest, best = values
+    return f"{name} {newest:.4g}, best {best:.4g}"

@@ -306,7 +306,7 @@ def test_resuming_a_work_dir_with_a_damaged_newest_checkpoint_is_refused(
         (["train"], "the following arguments are required: CONFIG"),
         (["train", "c.py", "--max-iters", "0"], "argument --max-iters: must be at least 1"),
         (["test", "c.py", "x.pth", "--out", "x.json"], "name it .pkl"),
-        (["trian"], "invalid choice: 'trian'"),
+        (["trian"], "no command 'trian'; did you mean train?"),
         (["train", "c.py", "--device", "tpu"], "--device takes auto"),
     ],
 )
