@@ -1,0 +1,338 @@
+"use strict";
+// Curves, bars and a matrix as SVG. What is shown can be put into the page's address:
+// #x=epoch&smooth=0.9&log=1&hide=loss_cls,lr
+
+const SVG = "http://www.w3.org/2000/svg";
+const DATA = JSON.parse(document.getElementById("data").textContent);
+const UNITS = { iteration: "iteration", epoch: "epoch", time: "training time (h)" };
+const DASHES = ["", "6 3", "2 3", "9 3 2 3"];
+const HEIGHT = 250;
+const ROOM = { left: 56, right: 12, top: 10, bottom: 38 };
+const state = { x: "iteration", smooth: 0, log: false, hide: new Set() };
+
+function svg(tag, attributes = {}, ...children) {
+  const made = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+const color = (index) => `var(--c${index % 8})`;
+const dash = (index) => DASHES[Math.floor(index / 8) % DASHES.length];
+
+function shown(value) {
+  if (!Number.isFinite(value)) return "-";
+  const size = Math.abs(value);
+  if (size && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace(/\.?0+e/, "e");
+  return String(Number(value.toPrecision(4)));
+}
+
+/** Round numbers across a range, about as many as asked for. */
+function ticks(low, high, count) {
+  const rough = (high - low) / Math.max(count, 1) || 1;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+  const found = [];
+  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) found.push(at * step);
+  return found;
+}
+
+function logTicks(low, high) {
+  const found = [];
+  const wide = Math.log10(high / low) > 2.5;
+  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
+    for (const factor of wide ? [1] : [1, 2, 5]) {
+      const at = factor * 10 ** power;
+      if (at >= low * 0.999 && at <= high * 1.001) found.push(at);
+    }
+  return found;
+}
+
+/** Value to pixels; on a logarithmic scale what is not positive has no place. */
+function scale(low, high, from, to, log) {
+  if (log) {
+    const [a, b] = [Math.log10(low), Math.log10(high)];
+    return (value) => from + ((Math.log10(value) - a) / (b - a || 1)) * (to - from);
+  }
+  return (value) => from + ((value - low) / (high - low || 1)) * (to - from);
+}
+
+function range(values, log) {
+  const usable = values.filter((value) => Number.isFinite(value) && (!log || value > 0));
+  if (!usable.length) return null;
+  let [low, high] = [Infinity, -Infinity];
+  for (const value of usable) [low, high] = [Math.min(low, value), Math.max(high, value)];
+  if (log) return low === high ? [low / 2, high * 2] : [low, high];
+  const room = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
+  return [low >= 0 && low < high * 0.6 ? 0 : low - room, high + room];
+}
+
+/** Hours of training until an iteration. */
+function hours(elapsed, iteration) {
+  let [low, high] = [0, elapsed.length - 1];
+  if (high < 1) return NaN;
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (elapsed[middle][0] <= iteration) low = middle;
+    else high = middle;
+  }
+  const [[i0, s0], [i1, s1]] = [elapsed[low], elapsed[high]];
+  return (s0 + ((iteration - i0) / (i1 - i0 || 1)) * (s1 - s0)) / 3600;
+}
+
+function place(run, iteration) {
+  if (state.x === "epoch") return run.per_epoch ? iteration / run.per_epoch : NaN;
+  return state.x === "time" ? hours(run.elapsed, iteration) : iteration;
+}
+
+/** Exponential moving average, without the first values' pull. */
+function smoothed(values, weight) {
+  let [sum, mass] = [0, 0];
+  return values.map((value) => {
+    if (value === null) return null;
+    sum = sum * weight + value * (1 - weight);
+    mass = mass * weight + 1 - weight;
+    return sum / mass;
+  });
+}
+
+function pathOf(xs, ys, toX, toY, log) {
+  let [path, pen] = ["", false];
+  xs.forEach((x, i) => {
+    const drawable = ys[i] !== null && Number.isFinite(x) && (!log || ys[i] > 0);
+    if (drawable) path += `${pen ? "L" : "M"}${toX(x).toFixed(1)} ${toY(ys[i]).toFixed(1)}`;
+    pen = drawable;
+  });
+  return path;
+}
+
+function axes(picture, width, toX, toY, xs, ys, xTitle, yTitle) {
+  const floor = HEIGHT - ROOM.bottom;
+  for (const y of ys) {
+    picture.append(svg("line", { class: "grid", x1: ROOM.left, x2: width - ROOM.right, y1: toY(y), y2: toY(y) }));
+    picture.append(svg("text", { x: ROOM.left - 6, y: toY(y) + 4, "text-anchor": "end" }, shown(y)));
+  }
+  for (const [x, label] of xs) {
+    picture.append(svg("line", { class: "axis", x1: toX(x), x2: toX(x), y1: floor, y2: floor + 4 }));
+    picture.append(svg("text", { x: toX(x), y: floor + 17, "text-anchor": "middle" }, label));
+  }
+  picture.append(svg("path", { class: "axis", d: `M${ROOM.left} ${ROOM.top}V${floor}H${width - ROOM.right}` }));
+  picture.append(svg("text", { x: (ROOM.left + width) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, xTitle));
+  const middle = (ROOM.top + floor) / 2;
+  picture.append(svg("text", { x: 11, y: middle, transform: `rotate(-90 11 ${middle})`, "text-anchor": "middle" }, yTitle));
+}
+
+function draw(chart) {
+  const width = Math.max(chart.box.clientWidth, 240);
+  const picture = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": chart.title });
+  chart.plotted = chart.series.filter((series) => !state.hide.has(series.label)).map((series) => {
+    const raw = series.points.map((point) => point[1]);
+    const even = chart.smooth && state.smooth > 0;
+    const xs = series.points.map((point) => place(DATA.runs[series.run], point[0]));
+    return { ...series, xs, raw, ys: even ? smoothed(raw, state.smooth) : raw, even };
+  });
+  const log = state.log;
+  const across = range(chart.plotted.flatMap((s) => s.xs.filter(Number.isFinite)), false);
+  const up = range(chart.plotted.flatMap((s) => s.raw.filter((v) => v !== null)), log);
+  if (across && up) {
+    const [left, right] = [Math.min(0, across[0]), Math.max(...chart.plotted.flatMap((s) => s.xs.filter(Number.isFinite)))];
+    chart.toX = scale(left, right || 1, ROOM.left, width - ROOM.right, false);
+    const toY = scale(up[0], up[1], HEIGHT - ROOM.bottom, ROOM.top, log);
+    const xs = ticks(left, right || 1, width / 95).map((x) => [x, shown(x)]);
+    axes(picture, width, chart.toX, toY, xs, log ? logTicks(...up) : ticks(...up, 5), UNITS[state.x], chart.unit);
+    for (const s of chart.plotted) {
+      const line = { stroke: color(s.color), "stroke-dasharray": dash(s.color) };
+      if (s.even) picture.append(svg("path", { ...line, class: "raw", d: pathOf(s.xs, s.raw, chart.toX, toY, log) }));
+      picture.append(svg("path", { ...line, class: "curve", d: pathOf(s.xs, s.ys, chart.toX, toY, log) }));
+      if (s.xs.length <= 40)
+        s.xs.forEach((x, i) => {
+          if (s.ys[i] !== null && Number.isFinite(x) && (!log || s.ys[i] > 0))
+            picture.append(svg("circle", { cx: chart.toX(x), cy: toY(s.ys[i]), r: 2.5, fill: color(s.color) }));
+        });
+    }
+  } else {
+    const words = chart.plotted.length ? `nothing to show by ${state.x}${log ? " on a log scale" : ""}` : "all hidden";
+    picture.append(svg("text", { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle" }, words));
+    chart.toX = null;
+  }
+  chart.cursor = svg("line", { class: "cursor", y1: ROOM.top, y2: HEIGHT - ROOM.bottom, visibility: "hidden" });
+  picture.append(chart.cursor);
+  chart.box.querySelector("svg.plot")?.remove();
+  picture.classList.add("plot");
+  chart.box.prepend(picture);
+  for (const button of chart.legend.children)
+    button.setAttribute("aria-pressed", String(!state.hide.has(button.dataset.label)));
+}
+
+/** Moves the cursor to the points nearest to a place and says their values. */
+function point(chart, event) {
+  const box = chart.box.getBoundingClientRect();
+  const at = event.clientX - box.left;
+  const rows = [];
+  let near = null;
+  if (chart.toX)
+    for (const s of chart.plotted) {
+      let best = -1;
+      s.xs.forEach((x, i) => {
+        if (s.ys[i] !== null && Number.isFinite(x) && (best < 0 || Math.abs(chart.toX(x) - at) < Math.abs(chart.toX(s.xs[best]) - at))) best = i;
+      });
+      if (best < 0) continue;
+      if (near === null || Math.abs(chart.toX(s.xs[best]) - at) < Math.abs(chart.toX(near) - at)) near = s.xs[best];
+      rows.push(element("div", {}, element("span", {}, s.label), element("b", {}, shown(s.ys[best]))));
+    }
+  chart.tooltip.hidden = near === null;
+  if (near === null) return;
+  const x = chart.toX(near);
+  for (const name of ["x1", "x2"]) chart.cursor.setAttribute(name, x);
+  chart.cursor.setAttribute("visibility", "visible");
+  chart.tooltip.replaceChildren(element("div", {}, UNITS[state.x], element("b", {}, shown(near))), ...rows);
+  chart.tooltip.style.top = "8px";
+  chart.tooltip.style.left = `${x > box.width / 2 ? Math.max(0, x - chart.tooltip.offsetWidth - 12) : x + 12}px`;
+}
+
+function leave(chart) {
+  chart.tooltip.hidden = true;
+  chart.cursor.setAttribute("visibility", "hidden");
+}
+
+/** The chart's numbers as a table, made when it is opened. */
+function figures(chart) {
+  const details = element("details", {
+    toggle: () => {
+      if (!details.open || details.querySelector("table")) return;
+      const steps = [...new Set(chart.series.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
+      const columns = chart.series.map((s) => new Map(s.points));
+      const head = ["iteration", ...chart.series.map((s) => s.label)];
+      details.append(element("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": chart.title },
+        element("table", {}, element("thead", {}, element("tr", {}, ...head.map((name) => element("th", { scope: "col" }, name)))),
+          element("tbody", {}, ...steps.map((step) => element("tr", {}, element("th", { scope: "row", class: "number" }, String(step)),
+            ...columns.map((column) => element("td", { class: "number" }, column.has(step) ? shown(column.get(step) ?? NaN) : ""))))))));
+    },
+  }, element("summary", { class: "soft" }, "Figures"));
+  return details;
+}
+
+function makeLines(box, chart) {
+  chart.box = box;
+  chart.legend = element("div", { class: "legend", role: "group", "aria-label": `Show in ${chart.title}` });
+  for (const s of chart.series) {
+    const sample = svg("svg", { "aria-hidden": "true" }, svg("path", { d: "M0 5H22", stroke: color(s.color), "stroke-width": 3, "stroke-dasharray": dash(s.color) }));
+    chart.legend.append(element("button", {
+      type: "button", "data-label": s.label,
+      click: () => {
+        if (!state.hide.delete(s.label)) state.hide.add(s.label);
+        change();
+      },
+    }, sample, s.label));
+  }
+  chart.tooltip = element("div", { class: "tooltip", hidden: true });
+  box.append(chart.legend, chart.tooltip);
+  box.after(figures(chart));
+  box.addEventListener("pointermove", (event) => point(chart, event));
+  box.addEventListener("pointerleave", () => leave(chart));
+  chart.draw = () => draw(chart);
+}
+
+/** Bars over the network's depth, on a logarithmic scale where the config's rates ask for one. */
+function makeBars(box, chart) {
+  chart.draw = () => {
+    const width = Math.max(box.clientWidth, 240);
+    const picture = svg("svg", { class: "plot", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": chart.title });
+    const floor = Math.min(...chart.values) / 1.5;
+    const toY = scale(floor, Math.max(...chart.values), HEIGHT - ROOM.bottom, ROOM.top, true);
+    const step = (width - ROOM.left - ROOM.right) / chart.values.length;
+    const toX = (index) => ROOM.left + (index + 0.5) * step;
+    const every = Math.ceil(26 / step);
+    const labels = chart.values.map((_, i) => [i, chart.labels[i]]).filter(([i]) => i % every === 0);
+    axes(picture, width, toX, toY, labels, logTicks(floor, Math.max(...chart.values)), chart.x, chart.unit);
+    chart.values.forEach((value, i) => {
+      const bar = { x: toX(i) - step * 0.4, width: step * 0.8, y: toY(value), height: HEIGHT - ROOM.bottom - toY(value), fill: color(0), class: "bar" };
+      picture.append(svg("rect", bar, svg("title", {}, chart.notes[i])));
+    });
+    box.replaceChildren(picture);
+  };
+}
+
+/** A confusion matrix: the darker, the larger the share of the true class. */
+function makeMatrix(box, chart) {
+  const count = chart.labels.length;
+  const side = Math.max(count * (count > 40 ? 8 : 22), 200);
+  const room = count > 40 ? 24 : 110;
+  const cell = side / count;
+  const total = side + room + 8;
+  const picture = svg("svg", { class: "plot", viewBox: `0 0 ${total} ${total}`, role: "img", "aria-label": chart.title });
+  picture.style.maxWidth = `${Math.max(total, 340)}px`;
+  const short = (name) => (name.length > 14 ? `${name.slice(0, 13)}…` : name);
+  if (count <= 40)
+    chart.labels.forEach((name, i) => {
+      const at = room + (i + 0.5) * cell;
+      picture.append(svg("text", { x: room - 6, y: at + 4, "text-anchor": "end" }, short(name)));
+      picture.append(svg("text", { x: at, y: room - 6, transform: `rotate(-50 ${at} ${room - 6})` }, short(name)));
+    });
+  picture.append(svg("text", { x: 2, y: 12 }, count > 40 ? "rows: truth" : "truth ↓ predicted →"));
+  picture.append(svg("rect", { class: "axis", x: room, y: room, width: side, height: side }));
+  for (const [truth, predicted, amount, share] of chart.cells) {
+    const title = `${chart.labels[truth]} predicted as ${chart.labels[predicted]}: ${shown(amount)} ${chart.unit}, ${shown(100 * share)} %`;
+    const square = svg("rect", { class: "cell", x: room + predicted * cell, y: room + truth * cell, width: cell, height: cell }, svg("title", {}, title));
+    square.style.fill = `rgba(var(--heat), ${Math.max(share, 0.03).toFixed(3)})`;
+    picture.append(square);
+  }
+  chart.draw = () => {};
+  box.append(picture);
+}
+
+const MAKERS = { lines: makeLines, bars: makeBars, matrix: makeMatrix };
+const charts = [...document.querySelectorAll("[data-chart]")].map((box) => {
+  const chart = DATA.charts[Number(box.dataset.chart)];
+  MAKERS[chart.kind](box, chart);
+  return chart;
+});
+
+function redraw() {
+  for (const chart of charts) chart.draw();
+}
+
+/** Takes what the page's address asks for. */
+function readAddress() {
+  const hash = location.hash.slice(1);
+  if (!hash.includes("=")) return;
+  const asked = new URLSearchParams(hash);
+  if (Object.hasOwn(UNITS, asked.get("x") ?? "")) state.x = asked.get("x");
+  state.smooth = Math.min(Math.max(parseFloat(asked.get("smooth")) || 0, 0), 0.99);
+  state.log = asked.get("log") === "1";
+  state.hide = new Set((asked.get("hide") ?? "").split(",").filter(Boolean).map(decodeURIComponent));
+}
+
+function change() {
+  const asked = new URLSearchParams({ x: state.x, smooth: state.smooth, log: Number(state.log) });
+  if (state.hide.size) asked.set("hide", [...state.hide].map(encodeURIComponent).join(","));
+  history.replaceState(null, "", `#${asked}`);
+  redraw();
+}
+
+function fillControls() {
+  const controls = document.getElementById("controls");
+  if (!controls) return;
+  const [axis, smooth, log] = ["x", "smooth", "log"].map((name) => controls.querySelector(`[name=${name}]`));
+  const value = controls.querySelector("output");
+  const show = () => {
+    axis.value = state.x;
+    smooth.value = state.smooth;
+    log.checked = state.log;
+    value.textContent = state.smooth.toFixed(2);
+  };
+  axis.addEventListener("change", () => { state.x = axis.value; change(); });
+  smooth.addEventListener("input", () => { state.smooth = Number(smooth.value); show(); change(); });
+  log.addEventListener("change", () => { state.log = log.checked; change(); });
+  window.addEventListener("hashchange", () => { readAddress(); show(); redraw(); });
+  show();
+}
+
+readAddress();
+fillControls();
+redraw();
+let drawnAt = document.documentElement.clientWidth;
+window.addEventListener("resize", () => {
+  if (document.documentElement.clientWidth !== drawnAt) redraw();
+  drawnAt = document.documentElement.clientWidth;
+});
