@@ -96,7 +96,9 @@ def test_loads_without_errors_or_requests_and_draws_every_curve(one, browser):
     assert len({y for _, y in loss[:5]}) == len({y for _, y in loss[5:]}) == 1
     assert loss[0][1] < loss[-1][1]
     assert browser.value("document.querySelectorAll('rect.bar').length") == 7
-    assert browser.value("document.querySelectorAll('rect.cell').length") == 5
+    cells = "[...document.querySelectorAll('rect.cell')].map(c => c.textContent)"
+    assert f"{EVIL} predicted as background: 1 objects, 33.33 %" in browser.value(cells)
+    assert len(browser.value(cells)) == 5
     assert browser.value("document.querySelectorAll('img').length") == 4
 
 
@@ -114,7 +116,7 @@ def test_axes_smoothing_and_scale_follow_the_address(one, browser):
     assert browser.value("document.querySelector('[name=smooth]').value") == "0.9"
     assert browser.value("document.querySelector('[name=log]').checked") is True
     browser.open(one, "#x=time")
-    assert "training time (h)" in browser.value(axis)
+    assert "training time (min)" in browser.value(axis)
     assert path_of(browser, "Loss, total")[-1][0] == pytest.approx(plain[-1][0], abs=0.2)
 
 

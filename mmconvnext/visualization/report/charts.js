@@ -4,7 +4,9 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const UNITS = { iteration: "iteration", epoch: "epoch", time: "training time (h)" };
+// The longest run decides between hours and minutes.
+const HOUR = DATA.runs.some((run) => (run.elapsed.at(-1)?.[1] ?? 0) > 5400) ? 3600 : 60;
+const UNITS = { iteration: "iteration", epoch: "epoch", time: `training time (${HOUR > 60 ? "h" : "min"})` };
 const DASHES = ["", "6 3", "2 3", "9 3 2 3"];
 const HEIGHT = 250;
 const ROOM = { left: 56, right: 12, top: 10, bottom: 38 };
@@ -45,7 +47,7 @@ function logTicks(low, high) {
       const at = factor * 10 ** power;
       if (at >= low * 0.999 && at <= high * 1.001) found.push(at);
     }
-  return found;
+  return found.length > 2 ? found : ticks(low, high, 4).filter((at) => at > 0);
 }
 
 /** Value to pixels; on a logarithmic scale what is not positive has no place. */
@@ -67,8 +69,8 @@ function range(values, log) {
   return [low >= 0 && low < high * 0.6 ? 0 : low - room, high + room];
 }
 
-/** Hours of training until an iteration. */
-function hours(elapsed, iteration) {
+/** Hours, or minutes, of training until an iteration. */
+function trained(elapsed, iteration) {
   let [low, high] = [0, elapsed.length - 1];
   if (high < 1) return NaN;
   while (high - low > 1) {
@@ -77,12 +79,12 @@ function hours(elapsed, iteration) {
     else high = middle;
   }
   const [[i0, s0], [i1, s1]] = [elapsed[low], elapsed[high]];
-  return (s0 + ((iteration - i0) / (i1 - i0 || 1)) * (s1 - s0)) / 3600;
+  return (s0 + ((iteration - i0) / (i1 - i0 || 1)) * (s1 - s0)) / HOUR;
 }
 
 function place(run, iteration) {
   if (state.x === "epoch") return run.per_epoch ? iteration / run.per_epoch : NaN;
-  return state.x === "time" ? hours(run.elapsed, iteration) : iteration;
+  return state.x === "time" ? trained(run.elapsed, iteration) : iteration;
 }
 
 /** Exponential moving average, without the first values' pull. */
@@ -276,6 +278,12 @@ function makeMatrix(box, chart) {
     const square = svg("rect", { class: "cell", x: room + predicted * cell, y: room + truth * cell, width: cell, height: cell }, svg("title", {}, title));
     square.style.fill = `rgba(var(--heat), ${Math.max(share, 0.03).toFixed(3)})`;
     picture.append(square);
+    if (count <= 12) {
+      const at = { x: room + (predicted + 0.5) * cell, y: room + (truth + 0.5) * cell + 4, "text-anchor": "middle" };
+      const words = svg("text", { ...at, "pointer-events": "none" }, shown(amount));
+      words.style.fill = share > 0.5 ? "var(--back)" : "var(--ink)";
+      picture.append(words);
+    }
   }
   chart.draw = () => {};
   box.append(picture);

@@ -16,6 +16,7 @@ from mmconvnext.visualization.report.runs import Run
 
 MOST_POINTS = 1500  # of a curve; longer ones are averaged to as many
 
+_EXACT = ("rate", "MB")  # units of what has no noise to smooth
 # title, unit, does a training curve's name belong there
 _GROUPS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
     ("Loss, total", "loss", lambda name: name == "loss"),
@@ -110,7 +111,8 @@ def _charts_of(
             if name in of_run
         ]
         if series:
-            found.append(charts.add("lines", title, unit=unit, series=series, smooth=smooth))
+            noisy = smooth and unit not in _EXACT
+            found.append(charts.add("lines", title, unit=unit, series=series, smooth=noisy))
     return found
 
 

@@ -206,7 +206,7 @@ def figure(picture: np.ndarray | str, *, alt: str, caption: str = "") -> str:
     if not _DATA_URI.fullmatch(uri):
         raise ValueError(f"picture {caption!r}: expected a JPEG's data URI, found {uri[:40]!r}")
     below = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="{uri}" alt="{text(alt)}" loading="lazy">{below}</figure>'
+    return f'<figure><img src="{uri}" alt="{text(alt)}">{below}</figure>'
 
 
 def gallery(figures: Sequence[str]) -> str:
