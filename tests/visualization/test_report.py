@@ -207,6 +207,9 @@ def test_long_runs_stay_small_and_a_diverged_loss_leaves_a_gap(tmp_path, browser
     assert path.stat().st_size < 500_000
     browser.open(path)
     assert browser.errors == [] and 1000 < len(path_of(browser, "Loss, total")) <= 1500
+    assert browser.value("DATA.runs[0].elapsed.at(-1)") == [20001, 10000.5]
+    browser.open(path, "#x=time")
+    assert browser.value("place(DATA.runs[0], 7200)") == pytest.approx(1.0)  # hours: 0.5 s each
 
 
 def test_an_evaluation_is_kept_and_another_file_is_named(tmp_path):

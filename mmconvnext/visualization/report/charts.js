@@ -2,72 +2,11 @@
 // Curves, bars and a matrix as SVG. What is shown can be put into the page's address:
 // #x=epoch&smooth=0.9&log=1&hide=loss_cls,lr
 
-const SVG = "http://www.w3.org/2000/svg";
 const DATA = JSON.parse(document.getElementById("data").textContent);
 // The longest run decides between hours and minutes.
 const HOUR = DATA.runs.some((run) => (run.elapsed.at(-1)?.[1] ?? 0) > 5400) ? 3600 : 60;
 const UNITS = { iteration: "iteration", epoch: "epoch", time: `training time (${HOUR > 60 ? "h" : "min"})` };
-const DASHES = ["", "6 3", "2 3", "9 3 2 3"];
-const HEIGHT = 250;
-const ROOM = { left: 56, right: 12, top: 10, bottom: 38 };
 const state = { x: "iteration", smooth: 0, log: false, hide: new Set() };
-
-function svg(tag, attributes = {}, ...children) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  made.append(...children);
-  return made;
-}
-
-const color = (index) => `var(--c${index % 8})`;
-const dash = (index) => DASHES[Math.floor(index / 8) % DASHES.length];
-
-function shown(value) {
-  if (!Number.isFinite(value)) return "-";
-  const size = Math.abs(value);
-  if (size && (size < 1e-3 || size >= 1e6)) return value.toExponential(2).replace(/\.?0+e/, "e");
-  return String(Number(value.toPrecision(4)));
-}
-
-/** Round numbers across a range, about as many as asked for. */
-function ticks(low, high, count) {
-  const rough = (high - low) / Math.max(count, 1) || 1;
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
-  const found = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at++) found.push(at * step);
-  return found;
-}
-
-function logTicks(low, high) {
-  const found = [];
-  const wide = Math.log10(high / low) > 2.5;
-  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power++)
-    for (const factor of wide ? [1] : [1, 2, 5]) {
-      const at = factor * 10 ** power;
-      if (at >= low * 0.999 && at <= high * 1.001) found.push(at);
-    }
-  return found.length > 2 ? found : ticks(low, high, 4).filter((at) => at > 0);
-}
-
-/** Value to pixels; on a logarithmic scale what is not positive has no place. */
-function scale(low, high, from, to, log) {
-  if (log) {
-    const [a, b] = [Math.log10(low), Math.log10(high)];
-    return (value) => from + ((Math.log10(value) - a) / (b - a || 1)) * (to - from);
-  }
-  return (value) => from + ((value - low) / (high - low || 1)) * (to - from);
-}
-
-function range(values, log) {
-  const usable = values.filter((value) => Number.isFinite(value) && (!log || value > 0));
-  if (!usable.length) return null;
-  let [low, high] = [Infinity, -Infinity];
-  for (const value of usable) [low, high] = [Math.min(low, value), Math.max(high, value)];
-  if (log) return low === high ? [low / 2, high * 2] : [low, high];
-  const room = (high - low) * 0.05 || Math.abs(high) * 0.1 || 1;
-  return [low >= 0 && low < high * 0.6 ? 0 : low - room, high + room];
-}
 
 /** Hours, or minutes, of training until an iteration. */
 function trained(elapsed, iteration) {
@@ -98,69 +37,54 @@ function smoothed(values, weight) {
   });
 }
 
-function pathOf(xs, ys, toX, toY, log) {
-  let [path, pen] = ["", false];
-  xs.forEach((x, i) => {
-    const drawable = ys[i] !== null && Number.isFinite(x) && (!log || ys[i] > 0);
-    if (drawable) path += `${pen ? "L" : "M"}${toX(x).toFixed(1)} ${toY(ys[i]).toFixed(1)}`;
-    pen = drawable;
-  });
-  return path;
-}
-
-function axes(picture, width, toX, toY, xs, ys, xTitle, yTitle) {
-  const floor = HEIGHT - ROOM.bottom;
-  for (const y of ys) {
-    picture.append(svg("line", { class: "grid", x1: ROOM.left, x2: width - ROOM.right, y1: toY(y), y2: toY(y) }));
-    picture.append(svg("text", { x: ROOM.left - 6, y: toY(y) + 4, "text-anchor": "end" }, shown(y)));
-  }
-  for (const [x, label] of xs) {
-    picture.append(svg("line", { class: "axis", x1: toX(x), x2: toX(x), y1: floor, y2: floor + 4 }));
-    picture.append(svg("text", { x: toX(x), y: floor + 17, "text-anchor": "middle" }, label));
-  }
-  picture.append(svg("path", { class: "axis", d: `M${ROOM.left} ${ROOM.top}V${floor}H${width - ROOM.right}` }));
-  picture.append(svg("text", { x: (ROOM.left + width) / 2, y: HEIGHT - 5, "text-anchor": "middle" }, xTitle));
-  const middle = (ROOM.top + floor) / 2;
-  picture.append(svg("text", { x: 11, y: middle, transform: `rotate(-90 11 ${middle})`, "text-anchor": "middle" }, yTitle));
-}
-
-function draw(chart) {
-  const width = Math.max(chart.box.clientWidth, 240);
-  const picture = svg("svg", { viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": chart.title });
-  chart.plotted = chart.series.filter((series) => !state.hide.has(series.label)).map((series) => {
+/** The curves that are not hidden, placed along the axis and smoothed as asked for. */
+function plotted(chart) {
+  return chart.series.filter((series) => !state.hide.has(series.label)).map((series) => {
     const raw = series.points.map((point) => point[1]);
     const even = chart.smooth && state.smooth > 0;
     const xs = series.points.map((point) => place(DATA.runs[series.run], point[0]));
     return { ...series, xs, raw, ys: even ? smoothed(raw, state.smooth) : raw, even };
   });
-  const log = state.log;
-  const across = range(chart.plotted.flatMap((s) => s.xs.filter(Number.isFinite)), false);
-  const up = range(chart.plotted.flatMap((s) => s.raw.filter((v) => v !== null)), log);
-  if (across && up) {
-    const [left, right] = [Math.min(0, across[0]), Math.max(...chart.plotted.flatMap((s) => s.xs.filter(Number.isFinite)))];
-    chart.toX = scale(left, right || 1, ROOM.left, width - ROOM.right, false);
-    const toY = scale(up[0], up[1], HEIGHT - ROOM.bottom, ROOM.top, log);
-    const xs = ticks(left, right || 1, width / 95).map((x) => [x, shown(x)]);
-    axes(picture, width, chart.toX, toY, xs, log ? logTicks(...up) : ticks(...up, 5), UNITS[state.x], chart.unit);
-    for (const s of chart.plotted) {
-      const line = { stroke: color(s.color), "stroke-dasharray": dash(s.color) };
-      if (s.even) picture.append(svg("path", { ...line, class: "raw", d: pathOf(s.xs, s.raw, chart.toX, toY, log) }));
-      picture.append(svg("path", { ...line, class: "curve", d: pathOf(s.xs, s.ys, chart.toX, toY, log) }));
-      if (s.xs.length <= 40)
-        s.xs.forEach((x, i) => {
-          if (s.ys[i] !== null && Number.isFinite(x) && (!log || s.ys[i] > 0))
-            picture.append(svg("circle", { cx: chart.toX(x), cy: toY(s.ys[i]), r: 2.5, fill: color(s.color) }));
-        });
-    }
-  } else {
-    const words = chart.plotted.length ? `nothing to show by ${state.x}${log ? " on a log scale" : ""}` : "all hidden";
+}
+
+function drawCurve(picture, curve, toX, toY) {
+  const line = { stroke: color(curve.color), "stroke-dasharray": dash(curve.color) };
+  const add = (kind, ys) => picture.append(svg("path", { ...line, class: kind, d: pathOf(curve.xs, ys, toX, toY, state.log) }));
+  if (curve.even) add("raw", curve.raw);
+  add("curve", curve.ys);
+  if (curve.xs.length > 40) return;
+  curve.xs.forEach((x, i) => {
+    if (curve.ys[i] !== null && Number.isFinite(x) && (!state.log || curve.ys[i] > 0))
+      picture.append(svg("circle", { cx: toX(x), cy: toY(curve.ys[i]), r: 2.5, fill: color(curve.color) }));
+  });
+}
+
+/** Axes and curves, or a word on why there are none; returns the scale along, null without one. */
+function drawCurves(picture, chart, width) {
+  const across = chart.plotted.flatMap((curve) => curve.xs.filter(Number.isFinite));
+  const up = range(chart.plotted.flatMap((curve) => curve.raw.filter((value) => value !== null)), state.log);
+  if (!across.length || !up) {
+    const words = chart.plotted.length ? `nothing to show by ${state.x}${state.log ? " on a log scale" : ""}` : "all hidden";
     picture.append(svg("text", { x: width / 2, y: HEIGHT / 2, "text-anchor": "middle" }, words));
-    chart.toX = null;
+    return null;
   }
+  const right = across.reduce((most, x) => Math.max(most, x), 0) || 1;
+  const toX = scale(0, right, ROOM.left, width - ROOM.right, false);
+  const toY = scale(up[0], up[1], HEIGHT - ROOM.bottom, ROOM.top, state.log);
+  const xs = ticks(0, right, width / 95).map((x) => [x, shown(x)]);
+  axes(picture, width, toX, toY, xs, state.log ? logTicks(...up) : ticks(...up, 5), UNITS[state.x], chart.unit);
+  for (const curve of chart.plotted) drawCurve(picture, curve, toX, toY);
+  return toX;
+}
+
+function draw(chart) {
+  const width = Math.max(chart.box.clientWidth, 240);
+  const picture = svg("svg", { class: "plot", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": chart.title });
+  chart.plotted = plotted(chart);
+  chart.toX = drawCurves(picture, chart, width);
   chart.cursor = svg("line", { class: "cursor", y1: ROOM.top, y2: HEIGHT - ROOM.bottom, visibility: "hidden" });
   picture.append(chart.cursor);
   chart.box.querySelector("svg.plot")?.remove();
-  picture.classList.add("plot");
   chart.box.prepend(picture);
   for (const button of chart.legend.children)
     button.setAttribute("aria-pressed", String(!state.hide.has(button.dataset.label)));

@@ -1,4 +1,4 @@
-"""The charts of a report, as plain data for charts.js."""
+"""The charts of a report, as plain data for axes.js and charts.js."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Charts:
             {
                 "name": run.name,
                 "per_epoch": run.iters_per_epoch,
-                "elapsed": [[step, round(value, 1)] for step, value in _thinned(run.elapsed)],
+                "elapsed": [[step, round(seconds, 1)] for step, seconds in _sampled(run.elapsed)],
             }
             for run in runs
         ]
@@ -155,6 +155,12 @@ def _thinned(points: Curve) -> Curve:
         return points
     parts = [points[at : at + size] for at in range(0, len(points), size)]
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
+
+
+def _sampled(points: Curve) -> Curve:
+    """At most about :data:`MOST_POINTS` of the points, the last among them."""
+    size = math.ceil(len(points) / MOST_POINTS)
+    return [*points[: -1 : max(size, 1)], *points[-1:]]
 
 
 def _rounded(value: float) -> float | None:

@@ -55,7 +55,7 @@ def build_page(
         sections,
         subtitle="" if len(runs) > 1 else str(runs[0].folder),
         data=charts.data(runs),
-        scripts=["charts.js"],
+        scripts=["axes.js", "charts.js"],
     )
 
 
