@@ -185,7 +185,7 @@ function makeMatrix(box, chart) {
   const side = Math.max(count * (count > 40 ? 8 : 22), 200);
   const room = count > 40 ? 24 : 110;
   const cell = side / count;
-  const total = side + room + 8;
+  const total = side + room + (count > 40 ? 8 : 60); // slanted names reach beyond the last column
   const picture = svg("svg", { class: "plot", viewBox: `0 0 ${total} ${total}`, role: "img", "aria-label": chart.title });
   picture.style.maxWidth = `${Math.max(total, 340)}px`;
   const short = (name) => (name.length > 14 ? `${name.slice(0, 13)}…` : name);

@@ -51,6 +51,8 @@ class Collector(BaseMetric):
         ValueError: the samples have neither instances nor class maps.
     """
 
+    default_prefix = "report"  # mmengine warns of metrics without one
+
     def __init__(self, dataset: Any) -> None:
         super().__init__()
         self.classes = [str(name) for name in dataset.metainfo["classes"]]

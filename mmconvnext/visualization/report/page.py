@@ -210,8 +210,13 @@ def figure(picture: np.ndarray | str, *, alt: str, caption: str = "") -> str:
 
 
 def gallery(figures: Sequence[str]) -> str:
-    """Figures side by side, as many as fit."""
+    """Figures, or pairs of them, side by side, as many as fit."""
     return f'<div class="gallery">{"".join(figures)}</div>'
+
+
+def pair(first: str, second: str) -> str:
+    """Two figures that stay beside each other."""
+    return f'<div class="pair">{first}{second}</div>'
 
 
 def _data_block(data: Mapping[str, Any]) -> str:

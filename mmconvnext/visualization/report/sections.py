@@ -205,17 +205,17 @@ def _pictures(found: Evaluation | None) -> str:
         return page.note(f"{_HOW} the best and worst pictures.")
     parts = [f'<p class="soft">{page.text(found.score)}</p>']
     for title, shown in (("Worst", found.worst), ("Best", found.best)):
-        figures = [figure for entry in shown for figure in _pair(entry)]
-        parts.append(f"<h3>{title}</h3>{page.gallery(figures)}" if figures else "")
+        pairs = page.gallery([_pair(entry) for entry in shown])
+        parts.append(f"<h3>{title}</h3>{pairs}" if shown else "")
     return "".join(parts)
 
 
-def _pair(shown: Shown) -> tuple[str, str]:
+def _pair(shown: Shown) -> str:
     name = Path(shown.path).name
-    caption = f"{name}, score {shown.score:.3f}"
-    return (
+    score = f"predicted, score {shown.score:.3f}"
+    return page.pair(
         page.figure(shown.truth, alt=f"{name} with its ground truth", caption=f"{name}, truth"),
-        page.figure(shown.prediction, alt=f"{name} as predicted", caption=f"{caption}, prediction"),
+        page.figure(shown.prediction, alt=f"{name} as predicted", caption=score),
     )
 
 
