@@ -32,7 +32,7 @@ def read_scalars(path: Path | str) -> dict[str, Curve]:
 def read_entries(path: Path | str) -> list[dict[str, Any]]:
     """The lines of a ``scalars.json``, as :func:`read_scalars` takes them; ``step`` is an int."""
     entries = []
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)

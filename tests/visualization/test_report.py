@@ -100,6 +100,8 @@ def test_loads_without_errors_or_requests_and_draws_every_curve(one, browser):
     assert f"{EVIL} predicted as background: 1 objects, 33.33 %" in browser.value(cells)
     assert len(browser.value(cells)) == 5
     assert browser.value("document.querySelectorAll('img').length") == 4
+    rows = "[...document.querySelectorAll('#classes tbody tr')].map(r => r.textContent)"
+    assert browser.value(rows) == [f"{EVIL}30.25", "cat5-", "coco/bbox_mAP0.5"]
 
 
 def test_axes_smoothing_and_scale_follow_the_address(one, browser):

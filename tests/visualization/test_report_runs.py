@@ -72,7 +72,10 @@ def test_tests_in_the_folder_are_read(tmp_path):
     place = tmp_path / "20260131_140000"
     place.mkdir()
     (place / f"{place.name}.json").write_text(json.dumps({"mIoU": 44.5, "note": "text"}))
-    assert read_run(tmp_path, "run").tests == [("20260131_140000", {"mIoU": 44.5})]
+    (place / f"{place.name}.log").write_text(LOG)
+    run = read_run(tmp_path, "run")
+    assert run.tests == [("20260131_140000", {"mIoU": 44.5})]
+    assert run.facts.classes["sky"] == (81.25, 90.0) and run.starts == []
 
 
 def test_a_folder_without_a_run_is_named_with_what_lies_below(tmp_path):

@@ -14,7 +14,7 @@ from mmconvnext.visualization.report.layers import contents
 from mmconvnext.visualization.report.page import text
 from mmconvnext.visualization.report.runs import Run
 
-MOST_POINTS = 1500  # of a curve; longer ones are averaged to as many
+MOST_POINTS = 1500  # of a name's curves in all runs together; longer ones are averaged to as many
 
 _EXACT = ("rate", "MB")  # units of what has no noise to smooth
 # title, unit, does a training curve's name belong there
@@ -32,8 +32,10 @@ _GROUPS: tuple[tuple[str, str, Callable[[str], bool]], ...] = (
 class Charts:
     """Collects charts; each is added under a number that its place in the page refers to."""
 
-    def __init__(self) -> None:
+    def __init__(self, runs: Sequence[Run]) -> None:
         self.charts: list[dict[str, Any]] = []
+        self.runs = runs
+        self.most_points = max(MOST_POINTS // len(runs), 2)
 
     def add(self, kind: str, title: str, **settings: Any) -> str:
         """The HTML of a chart's place."""
@@ -41,23 +43,26 @@ class Charts:
         place = f'<div class="chart" data-chart="{len(self.charts) - 1}"></div>'
         return f"<div><h3>{text(title)}</h3>{place}</div>"
 
-    def data(self, runs: Sequence[Run]) -> dict[str, Any]:
+    def data(self) -> dict[str, Any]:
         """What the page's scripts read."""
         of_runs = [
             {
                 "name": run.name,
                 "per_epoch": run.iters_per_epoch,
-                "elapsed": [[step, round(seconds, 1)] for step, seconds in _sampled(run.elapsed)],
+                "elapsed": [
+                    [step, round(seconds, 1)]
+                    for step, seconds in _sampled(run.elapsed, self.most_points)
+                ],
             }
-            for run in runs
+            for run in self.runs
         ]
         return {"runs": of_runs, "charts": self.charts}
 
 
-def training_charts(charts: Charts, runs: Sequence[Run]) -> list[str]:
+def training_charts(charts: Charts) -> list[str]:
     """Of everything that training logged: one run's curves of a kind together, several runs' curves
     of a name together."""
-    names = list(dict.fromkeys(name for run in runs for name in run.train))
+    names = list(dict.fromkeys(name for run in charts.runs for name in run.train))
     grouped: dict[tuple[str, str], list[str]] = {group[:2]: [] for group in _GROUPS}
     for name in names:
         kind = next((group[:2] for group in _GROUPS if group[2](name)), (name, "value"))
@@ -68,9 +73,9 @@ def training_charts(charts: Charts, runs: Sequence[Run]) -> list[str]:
     )
 
 
-def validation_charts(charts: Charts, runs: Sequence[Run]) -> list[str]:
+def validation_charts(charts: Charts) -> list[str]:
     """Of the validations' figures: those with one beginning (bbox_mAP, bbox_mAP_50) together."""
-    metrics = [run.metrics for run in runs]
+    metrics = [run.metrics for run in charts.runs]
     grouped: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for curves in metrics for name in curves):
         last = name.rpartition("/")[2]
@@ -81,16 +86,16 @@ def validation_charts(charts: Charts, runs: Sequence[Run]) -> list[str]:
         largest = max(v for curves in metrics for name in members for _, v in curves.get(name, []))
         title = family if family == "Validation" else f"Validation: {family}"
         groups.append((title, "AP" if largest <= 1 else "%", members))
-    return _charts_of(charts, runs, metrics, groups, False)
+    return _charts_of(charts, metrics, groups, False)
 
 
 def _charts_of(
     charts: Charts,
-    runs: Sequence[Run],
     curves: Sequence[Mapping[str, Curve]],
     groups: Sequence[tuple[str, str, list[str]]],
     smooth: bool,
 ) -> list[str]:
+    runs = charts.runs
     if len(runs) > 1:
         groups = [
             (title if len(members) == 1 else f"{title}: {name}", unit, [name])
@@ -104,7 +109,10 @@ def _charts_of(
                 "label": name if len(runs) == 1 else run.name,
                 "color": color if len(runs) == 1 else index,
                 "run": index,
-                "points": [[step, _rounded(value)] for step, value in _thinned(of_run[name])],
+                "points": [
+                    [step, _rounded(value)]
+                    for step, value in _thinned(of_run[name], charts.most_points)
+                ],
             }
             for index, (run, of_run) in enumerate(zip(runs, curves, strict=True))
             for color, name in enumerate(members)
@@ -148,18 +156,18 @@ def confusion_chart(charts: Charts, evaluation: Evaluation) -> str:
     return charts.add("matrix", title, labels=evaluation.labels, cells=cells, unit=evaluation.unit)
 
 
-def _thinned(points: Curve) -> Curve:
-    """At most :data:`MOST_POINTS`, each the mean of as many neighbours; the last stays the last."""
-    size = math.ceil(len(points) / MOST_POINTS)
+def _thinned(points: Curve, most: int) -> Curve:
+    """At most ``most`` points, each the mean of as many neighbours; the last stays the last."""
+    size = math.ceil(len(points) / most)
     if size <= 1:
         return points
     parts = [points[at : at + size] for at in range(0, len(points), size)]
     return [(part[-1][0], sum(value for _, value in part) / len(part)) for part in parts]
 
 
-def _sampled(points: Curve) -> Curve:
-    """At most about :data:`MOST_POINTS` of the points, the last among them."""
-    size = math.ceil(len(points) / MOST_POINTS)
+def _sampled(points: Curve, most: int) -> Curve:
+    """At most about ``most`` of the points, the last among them."""
+    size = math.ceil(len(points) / most)
     return [*points[: -1 : max(size, 1)], *points[-1:]]
 
 

@@ -49,7 +49,7 @@ class Run:
         elapsed: iteration and seconds of training until then, validations not counted.
         config_text: as dumped, of the last start.
         config: its settings, None where the text is no dump of plain values.
-        facts: of the last start's log; environment and classes of the last that has some.
+        facts: of the logs, each from the last one that tells it.
         tests: time stamp and figures of each test run in the folder.
     """
 
@@ -127,6 +127,7 @@ def read_run(folder: Path, name: str) -> Run:
     run = Run(name, folder)
     for place in _stamped_folders(folder):
         facts = _facts(place)
+        _keep(run, facts)
         if (place / _SCALARS).is_file():
             _join(run, place, facts)
         tested = place / f"{place.name}.json"
@@ -182,13 +183,12 @@ def _join(run: Run, place: Path, facts: LogFacts) -> None:
     ]
     _add(run, entries, per_epoch)
     run.iters_per_epoch = per_epoch or run.iters_per_epoch
-    run.facts = LogFacts(
-        facts.environment or run.facts.environment,
-        facts.iters_per_epoch,
-        facts.resumed_at,
-        facts.class_columns or run.facts.class_columns,
-        facts.classes or run.facts.classes,
-    )
+
+
+def _keep(run: Run, facts: LogFacts) -> None:
+    """A later log's facts in place of an earlier one's, where it has some."""
+    kept = {name: value for name, value in vars(facts).items() if value}
+    run.facts = LogFacts(**{**vars(run.facts), **kept})
 
 
 def _add(run: Run, entries: Sequence[Mapping[str, Any]], per_epoch: float | None) -> None:

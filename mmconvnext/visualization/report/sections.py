@@ -35,7 +35,7 @@ def build_page(
         evaluations: of each run, None where there was none.
         title: of the page; by default the runs' names.
     """
-    charts = Charts()
+    charts = Charts(runs)
     names = ", ".join(run.name for run in runs)
     pairs = list(zip(runs, evaluations, strict=True))
     sections = [
@@ -54,7 +54,7 @@ def build_page(
         title or f"Training report: {names}",
         sections,
         subtitle="" if len(runs) > 1 else str(runs[0].folder),
-        data=charts.data(runs),
+        data=charts.data(),
         scripts=["axes.js", "charts.js"],
     )
 
@@ -121,8 +121,8 @@ def _best_of(run: Run, name: str) -> str | None:
 
 
 def _curves(charts: Charts, runs: Sequence[Run]) -> str:
-    total, *others = training_charts(charts, runs) or [""]
-    places = "".join([total, *validation_charts(charts, runs), *others])
+    total, *others = training_charts(charts) or [""]
+    places = "".join([total, *validation_charts(charts), *others])
     if not places:
         return page.note("No curves are logged.")
     epochs = "" if any(run.iters_per_epoch for run in runs) else " disabled"
@@ -164,7 +164,8 @@ def _classes(run: Run, found: Evaluation | None) -> str:
         source = f"{found.checkpoint}, {found.pictures} pictures, {found.made}"
         pairs = zip(found.classes, found.class_rows, strict=True)
         rows: list[list] = [[name, *figures] for name, figures in pairs]
-        return _class_table(found.class_columns, rows, source)
+        whole = page.table(["figure", "value"], list(found.metrics.items()), caption="All classes")
+        return _class_table(found.class_columns, rows, source) + whole
     if run.facts.classes:
         rows = [[name, *figures] for name, figures in run.facts.classes.items()]
         return _class_table(run.facts.class_columns, rows, "last evaluation in the log, per cent")
