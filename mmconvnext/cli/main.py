@@ -17,6 +17,7 @@ COMMANDS = {
     "analyze": ("mmconvnext.cli.analyze", "count parameters and operations"),
     "convert-checkpoint": ("mmconvnext.cli.convert_checkpoint", "weights from and to other names"),
     "coverage": ("mmconvnext.cli.coverage", "try the configs that mmdet and mmseg ship"),
+    "report": ("mmconvnext.cli.report", "one HTML page on training runs"),
     "benchmark": ("mmconvnext.cli.benchmark", "time and memory beside the peers"),
     "recipes": ("mmconvnext.cli.recipes", "list the recipes and their figures"),
     "prepare-data": ("mmconvnext.cli.prepare_data", "check COCO or ADE20K, get what is missing"),

@@ -67,10 +67,8 @@ def training_charts(charts: Charts) -> list[str]:
     for name in names:
         kind = next((group[:2] for group in _GROUPS if group[2](name)), (name, "value"))
         grouped.setdefault(kind, []).append(name)
-    of = [run.train for run in runs]
-    return _charts_of(
-        charts, runs, of, [(*kind, members) for kind, members in grouped.items()], True
-    )
+    groups = [(*kind, members) for kind, members in grouped.items()]
+    return _charts_of(charts, [run.train for run in charts.runs], groups, True)
 
 
 def validation_charts(charts: Charts) -> list[str]:
