@@ -63,7 +63,7 @@ def detection_confusion(
     for row, column in pairs:
         confusion[labels[row], found_labels[column]] += 1
     matched = {row for row, _ in pairs}, {column for _, column in pairs}
-    excused = np.zeros(len(found), bool)
+    excused: np.ndarray = np.zeros(len(found), bool)
     if ignored is not None and len(ignored):
         excused = (box_overlaps(ignored, found, of_second=True) >= IOU).any(axis=0)
     for row in set(range(len(truth))) - matched[0]:

@@ -136,6 +136,9 @@ def test_rates_come_from_the_config_alone(tmp_path):
     assert first.scale == pytest.approx(0.7 ** (rates[-1].layer)) and rates[-1].scale == 1.0
     assert first.rate == pytest.approx(2e-4 * first.scale)
     parts = {part for entry in rates for part in contents(entry.names).split(", ")}
+    frozen = {"type": "mmconvnext.ConvNeXt", "arch": "atto", "use_grn": True, "frozen_stages": 2}
+    left = rates_of({**config, "model": {"backbone": frozen}})
+    assert left[0].layer == 3 and any("grn" in name for entry in left for name in entry.names)
     assert {"stages.0 blocks 0-1", "stages.2 blocks 3-5", "norm3"} <= parts
 
 

@@ -10,6 +10,7 @@ from mmconvnext.adapt.walking import dicts
 from mmconvnext.optim import LayerRate
 from mmconvnext.visualization.report.config_text import setting
 
+_LAYOUT = ("arch", "use_grn", "layer_scale_init_value", "out_indices", "frozen_stages")
 _CONSTRUCTOR = "LayerDecayOptimWrapperConstructor"
 
 
@@ -46,7 +47,7 @@ def rates_of(config: Mapping[str, Any]) -> list[LayerRate]:
     }
     try:
         with torch.device("meta"):
-            backbone = ConvNeXt(arch=found[0].get("arch", "tiny"))
+            backbone = ConvNeXt(**{key: found[0][key] for key in _LAYOUT if key in found[0]})
         return layer_rates(nn.ModuleDict({"backbone": backbone}), wrapper)
     except (TypeError, KeyError, AttributeError, RuntimeError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error

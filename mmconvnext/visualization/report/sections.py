@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mmconvnext.visualization.curves import Curve
 from mmconvnext.visualization.report import page
@@ -183,7 +184,7 @@ def _class_table(columns: Sequence[str], rows: list[list], source: str) -> str:
 def _confusion(charts: Charts, found: Evaluation | None) -> str:
     if found is None:
         return page.note(f"{_HOW} what was taken for what.")
-    pairs = [
+    pairs: list[list[Any]] = [
         [found.labels[truth], found.labels[predicted], count, 100 * count / sum(row)]
         for truth, row in enumerate(found.confusion)
         for predicted, count in enumerate(row)
