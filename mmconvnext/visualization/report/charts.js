@@ -6,6 +6,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 // The longest run decides between hours and minutes.
 const HOUR = DATA.runs.some((run) => (run.elapsed.at(-1)?.[1] ?? 0) > 5400) ? 3600 : 60;
 const UNITS = { iteration: "iteration", epoch: "epoch", time: `training time (${HOUR > 60 ? "h" : "min"})` };
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const state = { x: "iteration", smooth: 0, log: false, hide: new Set() };
 
 /** Hours, or minutes, of training until an iteration. */
@@ -204,7 +205,7 @@ function makeMatrix(box, chart) {
     picture.append(square);
     if (count <= 12) {
       const at = { x: room + (predicted + 0.5) * cell, y: room + (truth + 0.5) * cell + 4, "text-anchor": "middle" };
-      const words = svg("text", { ...at, "pointer-events": "none" }, shown(amount));
+      const words = svg("text", { ...at, "pointer-events": "none" }, COMPACT.format(amount));
       words.style.fill = share > 0.5 ? "var(--back)" : "var(--ink)";
       picture.append(words);
     }

@@ -96,7 +96,7 @@ def _charts_of(
     runs = charts.runs
     if len(runs) > 1:
         groups = [
-            (title if len(members) == 1 else f"{title}: {name}", unit, [name])
+            (title if len(members) == 1 else name, unit, [name])
             for title, unit, members in groups
             for name in members
         ]
