@@ -63,9 +63,10 @@ def detection_confusion(
     for row, column in pairs:
         confusion[labels[row], found_labels[column]] += 1
     matched = {row for row, _ in pairs}, {column for _, column in pairs}
-    excused: np.ndarray = np.zeros(len(found), bool)
+    excused = np.zeros(len(found), bool)
     if ignored is not None and len(ignored):
-        excused = (box_overlaps(ignored, found, of_second=True) >= IOU).any(axis=0)
+        inside = box_overlaps(ignored, found, of_second=True) >= IOU
+        excused = np.asarray(inside.any(axis=0))
     for row in set(range(len(truth))) - matched[0]:
         confusion[labels[row], num_classes] += 1
     for column in set(range(len(found))) - matched[1]:
