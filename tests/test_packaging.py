@@ -50,6 +50,8 @@ def test_wheel_carries_configs_tools_and_the_finder(source: Path) -> None:
         carried += (ROOT / folder).rglob("*.py")
     for file in carried:
         assert f"mmconvnext/.mim/{file.relative_to(ROOT).as_posix()}" in names
+    for file in (ROOT / "mmconvnext").rglob("*.[cj]s*"):  # the pages' style and scripts
+        assert file.relative_to(ROOT).as_posix() in names
     assert {"mmconvnext.pth", "_mmconvnext_ops_finder.py"} <= names
     assert wheel.read("mmconvnext.pth").strip() == b"import _mmconvnext_ops_finder"
     assert recorded(wheel) == names

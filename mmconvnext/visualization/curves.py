@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 Curve = list[tuple[int, float]]
 
@@ -21,11 +22,21 @@ def read_scalars(path: Path | str) -> dict[str, Curve]:
         ValueError: a line is not a JSON object with a ``step``.
     """
     curves: dict[str, Curve] = {}
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    for entry in read_entries(path):
+        for name, value in entry.items():
+            if name not in ("step", "iter", "epoch") and isinstance(value, (int, float)):
+                curves.setdefault(name, []).append((entry["step"], float(value)))
+    return curves
+
+
+def read_entries(path: Path | str) -> list[dict[str, Any]]:
+    """The lines of a ``scalars.json``, as :func:`read_scalars` takes them; ``step`` is an int."""
+    entries = []
+    lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     for number, line in enumerate(lines, 1):
         try:
             entry = json.loads(line)
-            step = int(entry["step"])
+            entries.append({**entry, "step": int(entry["step"])})
         except (ValueError, TypeError, KeyError) as error:
             if number == len(lines) and isinstance(error, json.JSONDecodeError):
                 break
@@ -33,10 +44,7 @@ def read_scalars(path: Path | str) -> dict[str, Curve]:
                 f"{path}, line {number}: expected a JSON object with a step, found {line[:60]!r}; "
                 "is this a vis_data/scalars.json of mmengine?"
             ) from error
-        for name, value in entry.items():
-            if name not in ("step", "iter", "epoch") and isinstance(value, (int, float)):
-                curves.setdefault(name, []).append((step, float(value)))
-    return curves
+    return entries
 
 
 def plot_curves(

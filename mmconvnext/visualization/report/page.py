@@ -206,12 +206,17 @@ def figure(picture: np.ndarray | str, *, alt: str, caption: str = "") -> str:
     if not _DATA_URI.fullmatch(uri):
         raise ValueError(f"picture {caption!r}: expected a JPEG's data URI, found {uri[:40]!r}")
     below = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="{uri}" alt="{text(alt)}" loading="lazy">{below}</figure>'
+    return f'<figure><img src="{uri}" alt="{text(alt)}">{below}</figure>'
 
 
 def gallery(figures: Sequence[str]) -> str:
-    """Figures side by side, as many as fit."""
+    """Figures, or pairs of them, side by side, as many as fit."""
     return f'<div class="gallery">{"".join(figures)}</div>'
+
+
+def pair(first: str, second: str) -> str:
+    """Two figures that stay beside each other."""
+    return f'<div class="pair">{first}{second}</div>'
 
 
 def _data_block(data: Mapping[str, Any]) -> str:
