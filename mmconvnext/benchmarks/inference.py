@@ -74,7 +74,9 @@ def _detector_table(rounds: int) -> Table:
 
     plain = _detector()
     fast = optimize_for_inference(plain)
-    models, missing, no_peers = {OURS: fast, UNFUSED: plain}, [], (OURS,)
+    models: dict[str, Any] = {OURS: fast, UNFUSED: plain}
+    missing: list[Row] = []
+    no_peers: tuple[str, ...] = (OURS,)
     try:
         theirs = mmpretrains(plain.backbone)
     except (ImportError, TypeError) as error:
