@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+NEEDS_DATA = "needs COCO or ADE20K, and long; tests/cli/test_backbone_option.py trains the like"
 NEEDS_GPUS = "needs GPUs, and COCO or ADE20K; tests/docs/test_many_gpus.py reads them"
-BY_HAND = "for people who change the package; running them here would run this again"
 
 
 @dataclass
@@ -56,11 +56,24 @@ PLANS = {
     ),
     "data.md": Plan(untried={"mmconvnext prepare-data": "downloads 20 GB"}),
     "existing_configs.md": Plan(
-        untried={"tools/train.py mmdet::": NEEDS_GPUS, "tools/train.py mmseg::": NEEDS_GPUS}
+        untried={"tools/train.py mmdet::": NEEDS_DATA, "tools/train.py mmseg::": NEEDS_DATA}
     ),
     "fast.md": Plan(
         untried={
             "tools/test.py CONFIG": "needs a trained model; tests/cli/test_test_command.py runs it"
+        }
+    ),
+    "predict.md": Plan(
+        before="from mmconvnext.cli.demo import main; raise SystemExit(main([]))",
+    ),
+    "report.md": Plan(
+        untried={
+            "mmconvnext report": "needs finished runs; tests/cli/test_report_command.py makes some"
+        }
+    ),
+    "troubleshooting.md": Plan(
+        untried={
+            "mmconvnext browse-data": "needs photos; tests/cli/test_browse_data.py paints some"
         }
     ),
     "first_run.md": Plan(files=("my_mask_rcnn.py",), photos=True),
