@@ -86,7 +86,7 @@ def parser() -> OneLineParser:
 
 
 def benchmark(args: argparse.Namespace) -> None:
-    """Measure, print, write.
+    """Measure, print, write; what was written stays if a later suite is interrupted.
 
     Raises:
         UsageError: there is no such suite, or none of the authors' code.
@@ -102,7 +102,10 @@ def benchmark(args: argparse.Namespace) -> None:
         tables[suite] = module.measure(args.rounds, **given)
         for table in tables[suite]:
             Console().print(_rich(table))
-    minutes = (time.monotonic() - began) / 60
+        _write(args, tables, (time.monotonic() - began) / 60)
+
+
+def _write(args: argparse.Namespace, tables: dict[str, list[Table]], minutes: float) -> None:
     if args.json is not None:
         with finished_file(args.json) as file:
             text = json.dumps(_plain(tables, args.rounds, minutes), indent=2)
