@@ -14,6 +14,7 @@ from mmconvnext.backbones.convnext import ConvNeXt
 from mmconvnext.inference.block import FusedBlock
 from mmconvnext.inference.conv_bn import fuse_conv_bn
 from mmconvnext.inference.folding import fold_downsampling
+from mmconvnext.inference.winograd import WinogradConv2d
 
 
 class FusedConvNeXt(ConvNeXt):
@@ -49,8 +50,9 @@ def optimize_for_inference(model: nn.Module, *, inplace: bool = False) -> nn.Mod
     """Make ``model`` (a ConvNeXt, or a detector or segmentor around one or more) predict faster.
 
     Layer scale and LayerNorm's affine are folded into the linear layers beside them, BatchNorm
-    into mmcv's convolution modules; blocks compute with less memory. What comes out differs from
-    ``model``'s outputs in evaluation by rounding: less than 1e-4 where they are of the order of 1.
+    into mmcv's convolution modules; blocks compute with less memory, 3x3 convolutions on CPUs with
+    fewer multiplications. What comes out differs from ``model``'s outputs in evaluation by
+    rounding: less than 1e-4 where they are of the order of 1.
 
     mmseg's ``EncoderDecoder`` finds each pixel's class without an array of all classes at the
     picture's size. Its samples then have no ``seg_logits``; inside a TTA model, which averages
@@ -76,6 +78,8 @@ def optimize_for_inference(model: nn.Module, *, inplace: bool = False) -> nn.Mod
         if type(module) is ConvNeXt:
             _fuse(module)
     fuse_conv_bn(model)
+    for module in model.modules():
+        WinogradConv2d.take_over(module)
     _predict_lean(model)
     return model.requires_grad_(False)
 
