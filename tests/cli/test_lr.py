@@ -64,8 +64,8 @@ def test_the_rates_are_those_of_a_real_training(
     Recorder.rows = []
     build = running.build_runner
 
-    def build_recorded(cfg: Config, **options: bool):
-        runner = build(cfg, **options)
+    def build_recorded(cfg: Config, plain: bool):
+        runner = build(cfg, plain)
         runner.register_hook(Recorder())
         return runner
 
