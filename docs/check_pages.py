@@ -54,7 +54,7 @@ PLANS = {
         },
         files=("shapes.py", "masks.py"),
     ),
-    "data.md": Plan(untried={"mmconvnext prepare-data": "downloads 20 GB"}),
+    "data.md": Plan(untried={"mmconvnext prepare-data": "downloads COCO and ADE20K"}),
     "existing_configs.md": Plan(
         untried={"tools/train.py mmdet::": NEEDS_DATA, "tools/train.py mmseg::": NEEDS_DATA}
     ),
