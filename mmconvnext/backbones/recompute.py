@@ -31,7 +31,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmconvnext.backbones.layers import PointwiseConv2d
 from mmconvnext.backbones.pointwise import linear
-from mmconvnext.backbones.torch_state import autocast_state, is_compiling
+from mmconvnext.backbones.torch_state import autocast_state, is_compiling, onednn_computes
 
 MODES = (None, "activation", "mlp", "block")
 Parts = Callable[[Tensor], Tensor]
@@ -202,6 +202,6 @@ def on_onednn(x: Tensor, weight: Tensor) -> bool:
         x.is_cpu
         and x.dtype == weight.dtype == torch.float32
         and x.numel() > 0
-        and torch.backends.mkldnn.is_available()
+        and onednn_computes(torch.float32)
         and not autocast_state("cpu")[1]
     )

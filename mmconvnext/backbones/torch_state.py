@@ -30,3 +30,22 @@ def set_cuda_autocast(dtype: torch.dtype, enabled: bool) -> None:
 def trains_eagerly() -> bool:
     """Whether a gradient is wanted, and nobody records what is computed."""
     return torch.is_grad_enabled() and not torch.jit.is_tracing() and not is_compiling()
+
+
+_ONEDNN = torch.backends.mkldnn.is_available()
+
+
+def onednn_computes(dtype: torch.dtype) -> bool:
+    """Whether oneDNN has kernels for the type on this CPU: single precision, or bfloat16 if the
+    processor can multiply in it."""
+    return _ONEDNN and (dtype == torch.float32 or (dtype == torch.bfloat16 and _BFLOAT16))
+
+
+def _multiplies_in_bfloat16() -> bool:
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):  # which no documentation promises
+        return False
+
+
+_BFLOAT16 = _ONEDNN and _multiplies_in_bfloat16()

@@ -222,32 +222,6 @@ def test_replaced_layers_are_recomputed_too():
     assert found[1]["stages.0.0.gamma"].any()
 
 
-@pytest.mark.parametrize(
-    ("samples", "size", "dilation"), [(2, (9, 14), 2), (3, (5, 70), 1), (1, (37, 41), 1)]
-)
-@pytest.mark.parametrize("numbers", [1, 2**20])
-def test_depthwise_convolutions_have_torchs_gradients(
-    monkeypatch, samples, size, dilation, numbers
-):
-    """The weight's gradient is put together from tiles, so many numbers of them at a time."""
-    monkeypatch.setattr(depthwise, "_NUMBERS", numbers)
-    torch.manual_seed(0)
-    channels = 24
-    ours = depthwise.DepthwiseConv2d(channels, kernel_size=7, dilation=dilation)
-    pad = 3 * dilation
-    plain = nn.Conv2d(channels, channels, 7, padding=pad, dilation=dilation, groups=channels)
-    plain.load_state_dict(ours.state_dict())
-    x = torch.randn(samples, channels, *size).contiguous(memory_format=torch.channels_last)
-    weights = torch.randn(samples, channels, *size)
-    results = []
-    for conv in (ours, plain):
-        image = x.clone().requires_grad_()
-        (conv(image) * weights).sum().backward()
-        results.append((image.grad, conv.weight.grad, conv.bias.grad))
-    for grad, expected in zip(*results, strict=True):
-        torch.testing.assert_close(grad, expected, rtol=1e-4, atol=1e-4)
-
-
 def test_norms_over_all_samples_see_all_samples():
     """BN of the kept samples alone would be another network's."""
     torch.manual_seed(0)
