@@ -46,7 +46,7 @@ def test_computes_what_the_network_computes(options, kernel, parts, monkeypatch)
     if kernel == "plain":
         monkeypatch.setattr(pointwise, "_EAGER", None)
     if parts == "by parts":
-        monkeypatch.setattr(fused_block, "_HIDDEN_NUMBERS", 1)
+        monkeypatch.setattr(fused_block, "_POSITIONS", 7)
     network = shaken(ConvNeXt(**SMALL, **options))
     fast = mmconvnext.optimize_for_inference(network)
     x = torch.randn(2, options.get("in_channels", 3), 77, 101)
