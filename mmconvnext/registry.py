@@ -2,13 +2,15 @@
 
 A child alone is found only as ``mmconvnext.Name``. What has to answer to its bare name from every
 package of the family (``type='ConvNeXt'`` in an mmdet or mmseg config) is registered in mmengine's
-root as well, with :func:`register_everywhere`.
+root as well, with :func:`register_everywhere`; what takes long to import waits there as a
+:class:`LateClass`, see :func:`register_later`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any, TypeVar
 
 from mmengine.registry import HOOKS as ROOT_HOOKS
@@ -16,6 +18,8 @@ from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import Registry
+
+from mmconvnext.compat.when_imported import change_module
 
 SCOPE = "mmconvnext"
 
@@ -80,6 +84,69 @@ HOOKS = Registry("hook", parent=ROOT_HOOKS, scope=SCOPE, locations=["mmconvnext.
 T = TypeVar("T", bound=type)
 
 
+class LateClass:
+    """Keeps the place of a class in mmengine's root, and imports it when it is used.
+
+    A look-up from another package's registry takes the root's entries as they are, so there an
+    entry cannot be imported by the look-up, as it is in this package's registries. Whoever calls
+    this object, subclasses it, checks against it, copies it or reads an attribute gets the class's.
+
+    Args:
+        name: of the class.
+        module: that registers it with :func:`register_everywhere`.
+    """
+
+    def __init__(self, name: str, module: str) -> None:
+        self.__name__, self.module = name, module
+
+    def load(self) -> type:
+        """The class."""
+        return _load(self.module, self.__name__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """An instance of the class."""
+        return self.load()(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.load(), name)
+
+    def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type]:
+        return (self.load(),)
+
+    def __instancecheck__(self, instance: object) -> bool:
+        return isinstance(instance, self.load())
+
+    def __subclasscheck__(self, subclass: type) -> bool:
+        return issubclass(subclass, self.load())
+
+    def __reduce__(self) -> tuple[Callable[[str, str], type], tuple[str, str]]:
+        return _load, (self.module, self.__name__)
+
+
+def _load(module: str, name: str) -> type:
+    return getattr(import_module(module), name)
+
+
+def register_later(registry: Registry, name: str, *, module: str, after: str) -> None:
+    """Register a class everywhere, and import it only where it can be needed.
+
+    Args:
+        registry: this package's; its ``locations`` have to name ``module``.
+        name: of the class.
+        module: that registers it with :func:`register_everywhere`.
+        after: mmengine's module that ``module`` needs and that takes long. Once it is imported, by
+            mmdet or a runner for example, so is ``module``, and the class itself is in the root.
+    """
+
+    def register(_: ModuleType) -> None:
+        import_module(module)
+
+    root = registry.parent
+    if root is not None and name not in root.module_dict:
+        root.register_module(name=name, module=LateClass(name, module))
+    change_module(after, register)
+
+
 def register_everywhere(registry: Registry) -> Callable[[T], T]:
     """Class decorator: register in ``registry`` and, where the name is free, in mmengine's root.
 
@@ -91,8 +158,10 @@ def register_everywhere(registry: Registry) -> Callable[[T], T]:
     def register(cls: T) -> T:
         registry.register_module(module=cls)
         root = registry.parent
-        if root is not None and cls.__name__ not in root.module_dict:
-            root.register_module(module=cls)
+        if root is not None:
+            kept = isinstance(root.module_dict.get(cls.__name__), LateClass)
+            if kept or cls.__name__ not in root.module_dict:
+                root.register_module(module=cls, force=kept)
         return cls
 
     return register

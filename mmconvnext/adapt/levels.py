@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.registry import MODELS
+from torch.overrides import TorchFunctionMode
 
 from mmconvnext.adapt.errors import AdaptError
 from mmconvnext.compat.without_mmpretrain import OURS, THEIR_DEFAULTS, THEIRS, is_installed
@@ -135,6 +136,20 @@ def _try(arguments: dict[str, Any], scope: str, *, training: bool = False) -> An
         return _run("cpu", arguments, scope, training)
 
 
+class _RatesOnCpu(TorchFunctionMode):
+    """Inside, ``torch.linspace`` gives values on every device. Transformers take their blocks'
+    drop-path rates off it one by one, which without memory is an error, and on the CPU the whole
+    network takes from seconds to a minute."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.linspace:
+            kwargs.setdefault("device", "cpu")
+        return func(*args, **kwargs)
+
+
 def _run(device: str, arguments: dict[str, Any], scope: str, training: bool) -> Any:
     with (
         MODELS.switch_scope_and_registry(scope) as registry,
@@ -142,7 +157,8 @@ def _run(device: str, arguments: dict[str, Any], scope: str, training: bool) -> 
         torch.device(device),
         torch.no_grad(),
     ):
-        network = registry.build(deepcopy(arguments))
+        with _RatesOnCpu():
+            network = registry.build(deepcopy(arguments))
         if not training:
             network.eval()  # mmdet's own give nothing back
         side = _picture_side(arguments)

@@ -15,6 +15,7 @@ from torch import nn
 
 from mmconvnext.backbones.convnext import ConvNeXt
 from mmconvnext.benchmarks.peers import missing_mmpretrain, mmpretrains, peer_networks
+from mmconvnext.benchmarks.same_predictions import check_same
 from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, interleaved
 from mmconvnext.compat.config_root import config_root
 from mmconvnext.inference import optimize_for_inference
@@ -91,13 +92,15 @@ def _detector_table(rounds: int) -> Table:
     def predict(model: Any) -> Any:
         return model.predict(picture, [DetDataSample(metainfo={**meta, "pad_shape": _PHOTO})])
 
-    scores = {name: predict(model)[0].pred_instances.scores for name, model in models.items()}
-    for name, found in scores.items():
-        expected = scores[OURS]
-        if found.shape != expected.shape or not torch.allclose(found, expected, atol=1e-4):
-            raise RuntimeError(f"{OURS}: predictions differ from those of {name}")
+    expected, *others = (predict(model)[0].pred_instances for model in models.values())
+    differences = [
+        check_same(found, expected, f"{name}, against {OURS}")
+        for name, found in zip(list(models)[1:], others, strict=True)
+    ]
     candidates = {name: lambda model=model: predict(model) for name, model in models.items()}
     rows = interleaved(candidates, rounds, warmup=0)  # they have predicted once
+    for row, difference in zip(rows[1:], differences, strict=True):
+        row.note = f"{difference}"
     height, width = _PHOTO
     title = f"Cascade Mask R-CNN, ConvNeXt-T, one picture of {width}x{height}, float32"
     return Table(title, "s", [*rows, *missing], no_peers, TARGET)

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
 from mmconvnext.checkpoints.formats import recognise
@@ -80,6 +79,8 @@ def load_state_dict(module: nn.Module, state_dict: Mapping[str, Any], strict: bo
     Raises:
         CheckpointError: as :func:`load_checkpoint`.
     """
+    from mmengine.model import BaseTTAModel, is_model_wrapper  # here, because it takes long
+
     wrapped: Any = module
     while is_model_wrapper(wrapped) or isinstance(wrapped, BaseTTAModel):
         wrapped = wrapped.module

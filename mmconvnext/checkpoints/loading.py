@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from mmengine.logging import MMLogger
-from mmengine.model import PretrainedInit
 from torch import Tensor, nn
 
 from mmconvnext.checkpoints.fitting import check_network, fit_stem
@@ -113,6 +112,8 @@ def pretrained_options(init_cfg: Any) -> list[dict[str, Any]]:
 
 def is_pretrained(cfg: Mapping[str, Any]) -> bool:
     """Whether an entry of ``init_cfg`` names a file."""
+    from mmengine.model import PretrainedInit  # here, because it takes long
+
     return cfg["type"] in ("Pretrained", PretrainedInit)
 
 

@@ -15,13 +15,26 @@ import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
-from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.utils import digit_version
+
+
+class _OneCycle:
+    """Stands for mmengine's class in a pickle until a method of it is asked for: importing that
+    takes long."""
+
+    NAME = "mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler"
+
+    @staticmethod
+    def load() -> type:
+        from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
+        return OneCycleParamScheduler
+
 
 # The methods that mmengine's objects carry about; pickle writes each as `getattr(class, name)`.
 _METHODS: dict[type, tuple[str, ...]] = {
     HistoryBuffer: ("min", "max", "current", "mean"),
-    OneCycleParamScheduler: ("_annealing_cos", "_annealing_linear"),
+    _OneCycle: ("_annealing_cos", "_annealing_linear"),
 }
 
 
@@ -40,7 +53,7 @@ def _safe_globals() -> list[Callable | tuple[Callable, str]]:
     return [
         ConfigDict,
         HistoryBuffer,
-        OneCycleParamScheduler,
+        (_OneCycle, _OneCycle.NAME),
         (_method, "builtins.getattr"),
         np.ndarray,
         np.dtype,
@@ -62,5 +75,5 @@ def _method(owner: object, name: str) -> Callable:
     """
     for known, methods in _METHODS.items():
         if owner is known and name in methods:
-            return getattr(owner, name)
+            return getattr(_OneCycle.load() if known is _OneCycle else known, name)
     raise UnpicklingError(f"Unsupported global: GLOBAL builtins.getattr of {owner!r}, {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 
 import pytest
 import torch
@@ -77,6 +78,74 @@ def test_keeps_its_state():
         torch.testing.assert_close(copy.deepcopy(fast)(x), other(x), rtol=1e-4, atol=1e-5)
         found, expected = fast.double()(x.double()), other.double()(x.double())
     assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("size", [(1, 128, 60, 60), (96, 128, 7, 7)])
+def test_a_changed_weight_is_used(size):
+    fast, other = convolution(), convolution()
+    assert WinogradConv2d.take_over(fast)
+    x = torch.randn(size)
+
+    def check():
+        with torch.no_grad():
+            found, expected = fast(x), other(x)
+        assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+    check()
+    for _ in range(2):
+        with torch.no_grad():
+            other.weight.normal_()
+            fast.weight.copy_(other.weight)
+        check()
+    other.weight.data = torch.randn_like(other.weight)
+    fast.weight.data = other.weight.data.clone()
+    check()
+    other.weight = nn.Parameter(torch.randn_like(other.weight), requires_grad=False)
+    fast.load_state_dict(copy.deepcopy(other.state_dict()), assign=True)
+    check()
+    with torch.no_grad():
+        fast.half().float(), other.half().float()
+    check()
+
+
+def test_a_weight_of_inference_mode_is_never_held():
+    with torch.inference_mode():
+        fast, other = convolution(), convolution()
+        assert WinogradConv2d.take_over(fast)
+        x = torch.randn(1, 128, 60, 60)
+        for factor in (1, 2):
+            fast.weight.mul_(factor), other.weight.mul_(factor)
+            torch.testing.assert_close(fast(x), other(x), rtol=1e-4, atol=1e-4)
+
+
+def test_transforms_its_weight_once_for_each_kind_of_map(monkeypatch):
+    calls = []
+    at_points = winograd._at_points
+    monkeypatch.setattr(winograd, "_at_points", lambda *of: calls.append(1) or at_points(*of))
+    fast = convolution()
+    assert WinogradConv2d.take_over(fast)
+    with torch.inference_mode():
+        first, second = fast(torch.ones(1, 128, 60, 60)), fast(torch.ones(1, 128, 60, 60))
+        assert torch.equal(first, second) and len(calls) == 1
+        fast(torch.ones(1, 128, 64, 60))
+        assert len(calls) == 1
+        fast(torch.ones(96, 128, 7, 7))
+        assert len(calls) == 2
+
+
+def test_a_copy_holds_the_weight_alone():
+    fast = convolution()
+    assert WinogradConv2d.take_over(fast)
+    before = len(pickle.dumps(fast))
+    x = torch.randn(1, 128, 60, 60)
+    with torch.no_grad():
+        expected = fast(x)
+        assert len(pickle.dumps(fast)) == before
+        for twin in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+            assert type(twin) is WinogradConv2d and "_kernels" not in vars(twin)
+            assert torch.equal(twin(x), expected)
+            twin.weight.zero_()
+            assert torch.equal(fast(x), expected)
 
 
 def test_with_gradients_it_is_the_plain_one():
