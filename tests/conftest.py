@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from mmengine.utils import ManagerMixin
+from sample_models import save_models
 
 from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
 
@@ -42,6 +43,12 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, make in MAKERS.items():
         make(root / name, ShapesSpec(train=4, val=4, size=64, max_shapes=2))
     return {name: root / name for name in MAKERS}
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, str]]:
+    """Config and checkpoint of each task's model, shared: not to be changed by a test."""
+    return save_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
