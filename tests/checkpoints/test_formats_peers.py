@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import timm
@@ -13,46 +12,14 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from safetensors.torch import save_file
+from sample_peers import DINOV3, HUGGING_FACE, TIMM_NAMES, V1, hugging_face, narrow, numbers, timms
 from torch import Tensor, nn
 
 from mmconvnext import ConvNeXt
-from mmconvnext.backbones.archs import ARCHS
+from mmconvnext.backbones.archs import ARCHS, Arch
 from mmconvnext.checkpoints.loading import LoadReport, load_pretrained_backbone
 
-transformers = pytest.importorskip(
-    "transformers", reason="its current releases have no wheels for Python 3.10"
-)
-
-V1 = ("tiny", "small", "base", "large", "xlarge")
-V2 = ("atto", "femto", "pico", "nano", "tiny", "base", "large", "huge")
-TIMM = (("", ("atto", "femto", "pico", "nano", *V1, "xxlarge")), ("v2", (*V2, "small")))
 TORCHVISION = V1[:4]
-DINOV3 = V1[:4]
-
-
-def numbers(model: nn.Module) -> nn.Module:
-    """``model``, built on the meta device, with random weights: the packages' own initialisation
-    takes minutes for the large ones, and leaves out what is zero there."""
-    model.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(0)
-    for name, param in model.named_parameters():
-        # Every weight has to matter: at the packages' own scales, layer scale hides the blocks.
-        if "gamma" in name or "layer_scale" in name or ".grn." in name:
-            nn.init.uniform_(param, -0.3, 0.3, generator=generator)
-        elif param.ndim == 1:  # norms and biases
-            nn.init.uniform_(param, 0.5, 1.0, generator=generator)
-        else:
-            bound = (3 / param[0].numel()) ** 0.5
-            nn.init.uniform_(param, -bound, bound, generator=generator)
-    return model.eval()
-
-
-def hugging_face(family: str, size: str, **options: Any) -> nn.Module:
-    arch = ARCHS[size]
-    config = getattr(transformers, f"{family}Config")
-    sizes = dict(depths=list(arch.depths), hidden_sizes=list(arch.channels))
-    kind = options.pop("kind", "Model")
-    return getattr(transformers, f"{family}{kind}")(config(**sizes, **options))
 
 
 def timm_maps(model: nn.Module, image: Tensor) -> list[Tensor]:
@@ -89,15 +56,9 @@ def normalised(x: Tensor, eps: float = 1e-6) -> Tensor:
     return F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), eps=eps).permute(0, 3, 1, 2)
 
 
-# Of OpenCLIP's, at timm only: its own eps, too.
-XXLARGE = {"depths": (3, 4, 30, 3), "channels": (384, 768, 1536, 3072)}
-
-
-def loaded(
-    file: Path, size: str | dict, use_grn: bool, eps: float = 1e-6
-) -> tuple[ConvNeXt, LoadReport]:
+def loaded(file: Path, arch: Arch, use_grn: bool, eps: float = 1e-6) -> tuple[ConvNeXt, LoadReport]:
     with torch.device("meta"):
-        net = ConvNeXt(size, use_grn=use_grn, norm_cfg={"type": "LN2d", "eps": eps})
+        net = ConvNeXt(arch._asdict(), use_grn=use_grn, norm_cfg={"type": "LN2d", "eps": eps})
     net.to_empty(device="cpu")
     for name, value in net.named_parameters():
         nn.init.constant_(value, float(name.startswith("norm") and name.endswith("weight")))
@@ -109,7 +70,7 @@ def check(
     maps: Callable[[nn.Module, Tensor], list[Tensor]],
     image: Tensor,
     file: Path,
-    size: str | dict,
+    arch: Arch,
     use_grn: bool = False,
     eps: float = 1e-6,
 ) -> LoadReport:
@@ -119,7 +80,7 @@ def check(
     with torch.no_grad():
         expected = [normalised(feature, eps) for feature in maps(model, image)]
         del model
-        net, report = loaded(file, size, use_grn, eps)
+        net, report = loaded(file, arch, use_grn, eps)
         found = net(image)
     assert len(found) == len(expected) == 4
     for ours, theirs in zip(found, expected, strict=True):
@@ -138,9 +99,7 @@ CLASSIFIER_FILE = {"norm before the classifier": 2, "classifier": 2}
 
 
 def test_every_block_shows_in_the_maps(image: Tensor) -> None:
-    with torch.device("meta"):
-        model = timm.create_model("convnext_tiny")
-    numbers(model)
+    model = numbers(timms("convnext_tiny", "tiny"))
     with torch.no_grad():
         before = timm_maps(model, image)[-1]
         for i, stage in enumerate(model.stages):
@@ -153,14 +112,12 @@ def test_every_block_shows_in_the_maps(image: Tensor) -> None:
                 assert (normalised(after) - normalised(before)).abs().max() > 1e-2, i
 
 
-@pytest.mark.parametrize("name", [f"convnext{v}_{s}" for v, sizes in TIMM for s in sizes])
+@pytest.mark.parametrize("name", TIMM_NAMES)
 def test_timm(name: str, image: Tensor, tmp_path: Path) -> None:
-    with torch.device("meta"):
-        model = timm.create_model(name)
     size, use_grn = name.rpartition("_")[2], "v2" in name
-    arch, eps = (XXLARGE, 1e-5) if size == "xxlarge" else (size, 1e-6)
+    model, eps = numbers(timms(name, size)), 1e-5 if size == "xxlarge" else 1e-6
     file = tmp_path / "w.safetensors"
-    report = check(numbers(model), timm_maps, image, file, arch, use_grn, eps)
+    report = check(model, timm_maps, image, file, narrow(size), use_grn, eps)
     check_report(report, "timm", CLASSIFIER_FILE)
 
 
@@ -168,18 +125,17 @@ def test_timm(name: str, image: Tensor, tmp_path: Path) -> None:
 def test_torchvision(size: str, image: Tensor, tmp_path: Path) -> None:
     with torch.device("meta"):
         model = getattr(torchvision.models, f"convnext_{size}")()
-    report = check(numbers(model), torchvision_maps, image, tmp_path / "w.pth", size)
+    report = check(numbers(model), torchvision_maps, image, tmp_path / "w.pth", ARCHS[size])
     check_report(report, "torchvision", CLASSIFIER_FILE)
 
 
-@pytest.mark.parametrize(
-    ("family", "size"), [("ConvNext", s) for s in V1] + [("ConvNextV2", s) for s in V2]
-)
+@pytest.mark.parametrize(("family", "size"), HUGGING_FACE)
 def test_transformers(family: str, size: str, image: Tensor, tmp_path: Path) -> None:
     with torch.device("meta"):
         model = hugging_face(family, size)
     file = tmp_path / "pytorch_model.bin"
-    report = check(numbers(model), hugging_face_maps, image, file, size, family == "ConvNextV2")
+    use_grn = family == "ConvNextV2"
+    report = check(numbers(model), hugging_face_maps, image, file, narrow(size), use_grn)
     check_report(report, "transformers", {"norm before the classifier": 2})
 
 
@@ -198,9 +154,8 @@ def prefixed(weights: dict[str, Tensor], prefix: str, **others: Tensor) -> dict[
 def test_timms_other_heads(
     name: str, size: str, dropped: dict[str, int], image: Tensor, tmp_path: Path
 ) -> None:
-    with torch.device("meta"):
-        model = timm.create_model(name)
-    report = check(numbers(model), timm_maps, image, tmp_path / "w.pth", size)
+    model = numbers(timms(name, size))
+    report = check(model, timm_maps, image, tmp_path / "w.pth", narrow(size))
     check_report(report, "timm", dropped)
 
 
@@ -209,7 +164,7 @@ def check_weights(
 ) -> LoadReport:
     """As check, of weights that are not a model's own."""
     torch.save(weights, file)
-    net, report = loaded(file, size, False)
+    net, report = loaded(file, narrow(size), False)
     with torch.no_grad():
         for ours, theirs in zip(net(image), expected, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -232,14 +187,21 @@ def test_openclip(image: Tensor, tmp_path: Path) -> None:
 
 def test_timm_features_only(image: Tensor, tmp_path: Path) -> None:
     model = numbers(timm.create_model("convnext_atto", features_only=True))
-    report = check(model, lambda model, image: model(image), image, tmp_path / "w.pth", "atto")
+    report = check(
+        model, lambda model, image: model(image), image, tmp_path / "w.pth", ARCHS["atto"]
+    )
     check_report(report, "timm, features only", {})
 
 
 def test_transformers_classifier_and_backbone(image: Tensor, tmp_path: Path) -> None:
     classifier = numbers(hugging_face("ConvNextV2", "atto", kind="ForImageClassification"))
     report = check(
-        classifier, hugging_face_maps, image, tmp_path / "pytorch_model.bin", "atto", use_grn=True
+        classifier,
+        hugging_face_maps,
+        image,
+        tmp_path / "pytorch_model.bin",
+        ARCHS["atto"],
+        use_grn=True,
     )
     check_report(report, "transformers", CLASSIFIER_FILE)
     stages = [f"stage{i}" for i in (1, 2, 3, 4)]
@@ -263,7 +225,7 @@ def test_transformers_dinov3(size: str, prefix: str, image: Tensor, tmp_path: Pa
         weights.pop(f"{prefix}layer_norm.{key}")
         weights[f"layer_norm.{key}"] = value
     save_file(weights, file)
-    net, report = loaded(file, size, False)
+    net, report = loaded(file, narrow(size), False)
     file.unlink()
     assert report.format == "transformers, DINOv3" and not report.dropped
     assert len(report.afresh) == 6

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+import cv2
+import numpy as np
 import pytest
 
 from mmconvnext.cli.main import main
@@ -28,3 +30,15 @@ def trained_once(shapes: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
         return work / "iter_1.pth"
 
     return checkpoint
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Small pictures in two folders, three names twice."""
+    folder = tmp_path / "photos"
+    rng = np.random.default_rng(0)
+    for name in ("a/1.jpg", "a/2.png", "a/2.jpg", "b/1.jpg", "b/c/1.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / name), rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    (folder / "notes.txt").write_text("not a picture")
+    return folder

@@ -1,63 +1,23 @@
+"""What infer writes: results, maps, painted pictures and videos."""
+
 from __future__ import annotations
 
 import gc
 import json
-import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
-import torch
-from exploits import Exploit, assert_refusal
 from PIL import Image
 from pycocotools.coco import COCO
-from sample_models import save_models
+from sample_infer import ALL, infer, names_below, read, write_video
 
 import mmconvnext
 from mmconvnext.cli.main import main
-from mmconvnext.inference import CompilerError
 from mmconvnext.inference.predictions import Segmentation
 from mmconvnext.inference.predictor import Prepared
 from mmconvnext.inference.run import FolderRun
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory) -> dict[str, tuple[str, str]]:
-    return save_models(tmp_path_factory.mktemp("models"))
-
-
-@pytest.fixture
-def photos(tmp_path) -> Path:
-    """Small pictures in two folders, three names twice."""
-    folder = tmp_path / "photos"
-    rng = np.random.default_rng(0)
-    for name in ("a/1.jpg", "a/2.png", "a/2.jpg", "b/1.jpg", "b/c/1.jpg"):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / name), rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
-    (folder / "notes.txt").write_text("not a picture")
-    return folder
-
-
-def infer(models, task, *args) -> int:
-    threshold = ["--score-threshold", "0"] if "--score-threshold" not in args else []
-    return main(["infer", *models[task], *map(str, args), "--device", "cpu", *threshold])
-
-
-def read(path: Path):
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def names_below(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
-
-
-ALL = ["a/1.jpg", "a/2.jpg", "a/2.png", "b/1.jpg", "b/c/1.jpg"]
 
 
 def test_a_folder_of_pictures_gives_results_pictures_and_a_sheet(models, photos, tmp_path, capsys):
@@ -131,30 +91,6 @@ def test_same_names_in_two_inputs_and_of_two_kinds_stay_apart(models, photos, tm
     assert len(set(maps)) == 5
 
 
-def test_bad_pictures_are_named_and_the_rest_is_done(models, photos, tmp_path, capsys):
-    (photos / "a" / "1.jpg").write_bytes((photos / "a" / "1.jpg").read_bytes()[:1000])
-    (photos / "b" / "1.jpg").write_bytes(b"")
-    out = tmp_path / "out"
-    inputs = [photos, photos / "notes.txt"]
-    assert infer(models, "segmentation", *inputs, "--out", out, "--batch-size", 2) == 1
-    said = capsys.readouterr().err.splitlines()[-4:]
-    for name, line in zip(("a/1.jpg", "b/1.jpg", "notes.txt"), said, strict=False):
-        assert line.startswith(f"mmconvnext infer: skipped {name!r}: picture {photos / name} ")
-    assert said[3].startswith("mmconvnext infer: 3 skipped, all named in ")
-    listed = (out / "skipped.txt").read_text().splitlines()
-    assert [line.partition(":")[0] for line in listed] == ["a/1.jpg", "b/1.jpg", "notes.txt"]
-    assert len(read(out / "images.json")["images"]) == 3
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-def test_a_picture_too_small_for_the_network_is_skipped(models, photos, tmp_path, batch, capsys):
-    cv2.imwrite(str(photos / "a" / "0.png"), np.zeros((8, 64, 3), np.uint8))
-    out = tmp_path / "out"
-    assert infer(models, "segmentation", photos, "--out", out, "--batch-size", batch) == 1
-    assert "skipped 'a/0.png': the network fails on it" in capsys.readouterr().err
-    assert names_below(out / "pictures") == ALL
-
-
 def test_a_coco_files_ids_are_kept(models, shapes, tmp_path, capsys):
     root = shapes["detection"]
     content = read(root / "annotations" / "instances_val.json")
@@ -186,14 +122,6 @@ def test_a_coco_files_ids_are_kept(models, shapes, tmp_path, capsys):
     }
 
 
-def write_video(path: Path, frames: int) -> list[np.ndarray]:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
-    assert writer.isOpened()
-    for value in range(frames):
-        writer.write(np.full((48, 64, 3), 20 * value, np.uint8))
-    writer.release()
-
-
 def test_a_video_becomes_a_painted_video_with_results_a_frame(models, photos, tmp_path):
     write_video(photos / "clip.mp4", 5)
     (photos / "broken.mp4").write_bytes(b"no video")
@@ -211,162 +139,12 @@ def test_a_video_becomes_a_painted_video_with_results_a_frame(models, photos, tm
     assert names_below(out / "pictures") == sorted([*ALL, "clip.mp4"])
 
 
-class Stop(KeyboardInterrupt):
-    pass
-
-
-@pytest.fixture
-def stopping(monkeypatch):
-    """Has the next run interrupted once so many pictures are done."""
-
-    def after(count: int) -> None:
-        advance = FolderRun._advance
-
-        def counted(run: FolderRun) -> None:
-            advance(run)
-            if run._done == count:
-                monkeypatch.setattr(FolderRun, "_advance", advance)
-                raise Stop
-
-        monkeypatch.setattr(FolderRun, "_advance", counted)
-
-    return after
-
-
-def without_ids(out: Path) -> list[dict]:
-    return [{**result, "image_id": 0} for result in read(out / "detections.json")]
-
-
-def test_resumed_it_has_every_picture_once(models, photos, tmp_path, stopping, capsys):
-    write_video(photos / "clip.mp4", 4)
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    assert infer(models, "detection", photos, "--out", whole) == 0
-    stopping(3)
-    assert infer(models, "detection", photos, "--out", out) == 130
-    assert capsys.readouterr().err.splitlines()[-1] == "mmconvnext infer: interrupted"
-    assert not (out / "detections.json").exists() and (out / "pictures" / "a" / "1.jpg").exists()
-    assert infer(models, "detection", photos, "--out", out) == 2
-    assert "--resume" in capsys.readouterr().err
-    kept = (out / "pictures" / "a" / "1.jpg").stat().st_mtime_ns
-    with (out / "results.jsonl").open("a") as journal:
-        journal.write('{"name": "b/1.j')  # as a kill leaves it
-    stopping(4)  # two frames into the video
-    assert infer(models, "detection", photos, "--out", out, "--resume") == 130
-    assert not (out / "pictures" / "clip.mp4").exists()
-    assert infer(models, "detection", photos, "--out", out, "--resume") == 0
-    assert "5 pictures were finished before" in capsys.readouterr().out
-    assert (out / "pictures" / "a" / "1.jpg").stat().st_mtime_ns == kept
-    names = [image["file_name"] for image in read(out / "images.json")["images"]]
-    assert names == [*ALL, *(f"clip.mp4/00000{n}" for n in range(4))]
-    ids = [image["id"] for image in read(out / "images.json")["images"]]
-    assert len(set(ids)) == 9
-    assert without_ids(out) == without_ids(whole)
-    assert not [name for name in names_below(out) if "unfinished" in name]
-
-
-def test_resuming_with_other_settings_is_refused(models, photos, tmp_path, capsys):
-    out = tmp_path / "out"
-    assert infer(models, "segmentation", photos / "b", "--out", out, "--resume") == 2
-    assert "no earlier run" in capsys.readouterr().err and not out.exists()
-    assert infer(models, "segmentation", photos / "b", "--out", out, "--no-pictures") == 0
-    other = ["--no-pictures", "--resume", "--score-threshold", "0.5"]
-    assert infer(models, "segmentation", photos / "b", "--out", out, *other) == 2
-    said = capsys.readouterr().err
-    assert "the earlier run had score threshold 0.0, this one has 0.5" in said
-    assert infer(models, "segmentation", photos, "--out", out, "--no-pictures", "--resume") == 0
-
-
-def test_only_an_earlier_runs_results_are_overwritten(models, photos, tmp_path, capsys):
-    mine = tmp_path / "mine"
-    (mine / "pictures").mkdir(parents=True)
-    (mine / "pictures" / "holiday.jpg").write_bytes(b"dear")
-    for option in ([], ["--overwrite"]):
-        assert infer(models, "segmentation", photos / "b", "--out", mine, *option) == 2
-        assert "files of something else" in capsys.readouterr().err
-    assert (mine / "pictures" / "holiday.jpg").read_bytes() == b"dear"
-    out = tmp_path / "out"
-    assert infer(models, "segmentation", photos, "--out", out) == 0
-    (out / "notes.md").write_text("mine")
-    assert infer(models, "segmentation", photos / "b", "--out", out, "--overwrite") == 0
-    assert names_below(out / "pictures") == ["1.jpg", "c/1.jpg"]
-    assert names_below(out / "maps") == ["1.png", "c/1.png"]
-    assert (out / "notes.md").read_text() == "mine"
-
-
-def test_results_inside_the_input_are_no_input(models, photos):
-    out = photos / "out"
-    assert infer(models, "segmentation", photos, "--out", out) == 0
-    assert infer(models, "segmentation", photos, "--out", out, "--resume") == 0
-    assert len(read(out / "images.json")["images"]) == 5
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"checkpoint": "none.pth"}, "none.pth"),
-        ({"config": "none.py"}, "config not found"),
-        ({"inputs": ["none.jpg"]}, "input none.jpg: expected a picture"),
-        ({"inputs": ["none/*.jpg"]}, "found nothing of that name"),
-        ({"options": ["--score-threshold", "2"]}, "from 0 to 1"),
-        ({"options": ["--batch-size", "0"]}, "at least 1"),
-        ({"options": ["--cfg-options", "no_such.key=1"]}, "no_such"),
-        ({"options": ["--resume", "--overwrite"]}, "not allowed with"),
-    ],
-)
-def test_bad_input_is_one_line_and_nothing_is_written(
-    models, photos, tmp_path, capsys, change, said
-):
-    config, checkpoint = models["segmentation"]
-    command = [change.get("config", config), change.get("checkpoint", checkpoint)]
-    command += change.get("inputs", [str(photos)])
-    out = tmp_path / "out"
-    assert main(["infer", *command, "--out", str(out), *change.get("options", [])]) == 2
-    (line,) = capsys.readouterr().err.splitlines()[-1:]
-    assert line.startswith("mmconvnext infer: ") and said in line
-    assert not out.exists()
-
-
-def test_a_checkpoint_of_another_model_is_refused(models, photos, tmp_path, capsys):
-    command = [models["detection"][0], models["segmentation"][1], str(photos)]
-    assert main(["infer", *command, "--out", str(tmp_path / "out")]) == 2
-    assert models["segmentation"][1] in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-
-
 def test_fused_it_finds_the_same(models, photos, tmp_path):
     for name, options in {"plain": [], "fused": ["--fuse"]}.items():
         assert infer(models, "segmentation", photos, "--out", tmp_path / name, *options) == 0
     for name in names_below(tmp_path / "plain" / "maps"):
         maps = [cv2.imread(str(tmp_path / kind / "maps" / name), 0) for kind in ("plain", "fused")]
         assert np.mean(maps[0] == maps[1]) > 0.99
-
-
-def test_compile_without_a_compiler_says_so(models, photos, tmp_path, monkeypatch, capsys):
-    def no_compiler(device) -> None:
-        raise CompilerError("torch.compile: expected a C++ compiler")
-
-    monkeypatch.setattr("mmconvnext.inference.predictor.check_compiler", no_compiler)
-    assert infer(models, "segmentation", photos, "--out", tmp_path / "out", "--compile") == 2
-    (line,) = capsys.readouterr().err.splitlines()[-1:]
-    assert line == "mmconvnext infer: --compile: torch.compile: expected a C++ compiler"
-    assert not (tmp_path / "out").exists()
-
-
-def test_averaged_weights_that_are_not_there_are_told(models, photos, tmp_path, capsys):
-    assert infer(models, "segmentation", photos, "--out", tmp_path / "out", "--ema") == 2
-    assert "expected averaged weights" in capsys.readouterr().err
-
-
-def test_code_in_a_checkpoint_does_not_run(models, photos, tmp_path, capsys):
-    config, _ = models["segmentation"]
-    file, ran = tmp_path / "evil.pth", tmp_path / "ran"
-    torch.save({"state_dict": {}, "meta": {"cfg": Exploit(ran)}}, file)
-    command = ["infer", config, str(file), str(photos), "--out", str(tmp_path / "out")]
-    assert main(command) == 2
-    assert_refusal(capsys.readouterr().err.strip().removeprefix("mmconvnext infer: "), file)
-    assert not ran.exists()
-    main([*command, "--trust-checkpoint"])
-    assert ran.exists()
 
 
 def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, monkeypatch):
@@ -392,33 +170,3 @@ def test_few_pictures_are_in_memory_however_many_there_are(models, tmp_path, mon
     assert len(read(tmp_path / "out" / "images.json")["images"]) == 100
     with Image.open(tmp_path / "out" / "contact_sheet.jpg") as sheet:
         assert sheet.height < 3000
-
-
-def test_ctrl_c_leaves_what_is_finished_whole(models, tmp_path):
-    folder, out = tmp_path / "many", tmp_path / "out"
-    folder.mkdir()
-    for number in range(500):
-        cv2.imwrite(str(folder / f"{number:04}.png"), np.zeros((32, 32, 3), np.uint8))
-    command = [sys.executable, "-m", "mmconvnext.cli.infer", *models["segmentation"], str(folder)]
-    run = subprocess.Popen(
-        [*command, "--out", str(out), "--device", "cpu"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=dict(os.environ),
-    )
-    deadline = time.monotonic() + 120
-    while not (out / "maps" / "0005.png").exists():
-        assert run.poll() is None and time.monotonic() < deadline, run.communicate()[1]
-        time.sleep(0.02)
-    run.send_signal(signal.SIGINT)
-    _, said = run.communicate(timeout=60)
-    assert run.returncode == 130 and said.splitlines()[-1] == "mmconvnext infer: interrupted"
-    lines = (out / "results.jsonl").read_text().splitlines()
-    entries = [json.loads(line) for line in lines][1:]
-    assert 0 < len(entries) < 500
-    for entry in entries:
-        with Image.open(out / entry["map"]) as found, Image.open(out / entry["picture"]) as painted:
-            found.load()
-            painted.load()
-    assert not [name for name in names_below(out) if Path(name).name.startswith(".")]
