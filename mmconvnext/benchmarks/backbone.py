@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmconvnext.backbones import ConvNeXt
 from mmconvnext.benchmarks.peers import MMPRETRAIN, mmpretrains, peer_networks
-from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, interleaved
+from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, apart, interleaved
 
 OURS = "mmconvnext"
 CHECKPOINTED = f"{MMPRETRAIN}, with_cp"
@@ -31,11 +31,11 @@ def measure(rounds: int = ROUNDS, authors: Path | None = None) -> list[Table]:
         authors: checkout of the authors' repository, whose code is executed.
     """
     return [
-        plain(rounds, authors),
-        in_bfloat16(rounds, authors),
-        compiled(rounds, authors),
-        dropping("tiny", 0.4, 256, 0.82, authors),
-        dropping("xlarge", 0.8, 96, 0.65, authors),
+        apart(plain, rounds, authors),
+        apart(in_bfloat16, rounds, authors),
+        apart(compiled, rounds, authors),
+        apart(dropping, "tiny", 0.4, 256, 0.82, authors),
+        apart(dropping, "xlarge", 0.8, 96, 0.65, authors),
     ]
 
 

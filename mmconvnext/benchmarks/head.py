@@ -14,7 +14,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor, nn
 
 from mmconvnext.benchmarks.peers import missing_mmpretrain, mmpretrains
-from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, interleaved
+from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, apart, interleaved
 
 RECIPE = "mmconvnext::segmentation/upernet_convnext_t_ade20k_512.py"
 SIZE = 512  # pixels, height and width of the one image
@@ -30,7 +30,7 @@ def measure(rounds: int = ROUNDS) -> list[Table]:
     """Inference and a training step (forward, backward), of the head alone and of the whole."""
     tables: list[Table] = []
     for make in (head_inference, head_step, whole_inference, whole_step):
-        tables.append(make(rounds))
+        tables.append(apart(make, rounds))
     return tables
 
 

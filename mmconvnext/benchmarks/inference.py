@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from torch import nn
 from mmconvnext.backbones.convnext import ConvNeXt
 from mmconvnext.benchmarks.peers import missing_mmpretrain, mmpretrains, peer_networks
 from mmconvnext.benchmarks.same_predictions import check_same
-from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, interleaved
+from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, apart, interleaved
 from mmconvnext.compat.config_root import config_root
 from mmconvnext.inference import optimize_for_inference
 
@@ -37,12 +35,8 @@ def measure(rounds: int = ROUNDS, authors: Path | None = None) -> list[Table]:
         rounds: how often each is timed.
         authors: checkout of the authors' repository, whose code is executed.
     """
-    backbones, missing = _backbones(authors)
-    tables = []
-    for compiled in (False, True):
-        tables.append(_backbone_table(backbones, missing, compiled, rounds))
-    tables.append(_detector_table(rounds))
-    return tables + _classes_tables(rounds)
+    tables = [apart(_backbone_table, rounds, authors, compiled=how) for how in (False, True)]
+    return [*tables, apart(_detector_table, rounds), *_classes_tables(rounds)]
 
 
 def _backbones(authors: Path | None) -> tuple[dict[str, nn.Module], list[Row]]:
@@ -53,14 +47,12 @@ def _backbones(authors: Path | None) -> tuple[dict[str, nn.Module], list[Row]]:
 
 
 @torch.inference_mode()
-def _backbone_table(
-    backbones: Mapping[str, nn.Module], missing: list[Row], compiled: bool, rounds: int
-) -> Table:
+def _backbone_table(rounds: int, authors: Path | None, *, compiled: bool) -> Table:
+    backbones, missing = _backbones(authors)
     x = torch.randn(1, 3, _PIXELS, _PIXELS)
     candidates: dict[str, Callable[[], object]] = {}
     for name, network in backbones.items():
-        if compiled:  # a copy: the other table has the network itself
-            network = copy.deepcopy(network)
+        if compiled:
             network.compile()
         candidates[name] = lambda network=network: network(x)  # type: ignore[misc]
     how = "compiled" if compiled else "eager"
@@ -131,8 +123,7 @@ def _classes_tables(rounds: int) -> list[Table]:
         if not Path("/proc/self/clear_refs").exists():
             rows.append(Row(name, note="memory is measured on Linux only"))
             continue
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as apart:
-            rows.append(Row(name, [apart.submit(_peak, name == OURS).result()]))
+        rows.append(Row(name, [apart(_peak, name == OURS)]))
     return [times, Table(f"{title}: peak memory above the model's", "MiB", rows, (OURS,))]
 
 

@@ -6,9 +6,15 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import ParamSpec, TypeVar
 
 import torch
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 ROUNDS = 5  # the least for which a median says something
 
@@ -91,6 +97,13 @@ class Table:
 
     def _ran(self, name: str) -> Row | None:
         return next((row for row in self.rows if row.name == name and row.values), None)
+
+
+def apart(measure: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What ``measure``, a function of a module, returns in a process of its own. What was measured
+    before leaves memory in pieces, which slows the candidates down, and not all of them alike."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(measure, *args, **kwargs).result()
 
 
 def interleaved(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from mmconvnext.benchmarks.timing import Row, Table, interleaved
+from mmconvnext.benchmarks.timing import Row, Table, apart, interleaved
 
 
 def test_candidates_take_turns():
@@ -46,3 +48,9 @@ def test_a_limit_is_for_the_median_itself():
     rows = [Row("kept", [0.4], limit=0.5), Row("broken", [0.6], limit=0.5), Row("no", limit=0.5)]
     table = Table("import", "s", rows, ("kept", "broken", "no"))
     assert list(map(table.met, rows)) == [True, False, None]
+
+
+def test_apart_is_another_process():
+    assert apart(os.getpid) not in (os.getpid(), None)
+    with pytest.raises(ZeroDivisionError):
+        apart(divmod, 1, 0)

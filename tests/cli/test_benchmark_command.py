@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 
-from mmconvnext.benchmarks import start
+from mmconvnext.benchmarks import memory, start
 from mmconvnext.benchmarks.timing import Row, Table
 from mmconvnext.cli.benchmark import main
 
@@ -12,8 +12,8 @@ def test_memory_is_counted_printed_and_written(tmp_path, capsys):
     assert main(["memory", "--json", str(file), "--page", str(page)]) == 0
     assert "kept for the backward pass" in capsys.readouterr().out
     found = json.loads(file.read_text())
-    (table,) = found["suites"]["memory"]
-    rows = table["rows"]
+    (table,) = found["suites"]["memory"]["tables"]
+    rows = {row["name"]: row for row in table["rows"]}
     kept = {name: row["values"][0] for name, row in rows.items() if row["values"]}
     assert table["peer"] == "timm"
     # Issue 6's targets, to timm's.
@@ -61,3 +61,44 @@ def test_the_authors_code_and_the_data_have_to_be_there(tmp_path, capsys):
     assert "expected a checkout of facebookresearch/ConvNeXt" in capsys.readouterr().err
     assert main(["pipeline", "--data", str(tmp_path)]) == 2
     assert "found neither" in capsys.readouterr().err
+
+
+def test_going_on_keeps_the_other_suites(tmp_path, capsys, monkeypatch):
+    file, page = tmp_path / "all.json", tmp_path / "page.md"
+    asked = ["--rounds", "5", "--json", str(file), "--page", str(page)]
+
+    def measured(name, *values):
+        row = Row("ours", list(values), target=0.5, against="theirs", note="a note")
+        tables = [Table(name, "s", [row, Row("theirs", [4.0])], ("ours",), against="theirs")]
+        return lambda *args, **kwargs: tables
+
+    monkeypatch.setattr(start, "measure", measured("a start", 1.0, 2.0, 3.0))
+    monkeypatch.setattr(memory, "measure", measured("a memory", 1.0))
+    assert main(["memory", "start", *asked]) == 0
+    before = page.read_text()
+    assert "| ours | 2 s | 100% | 0.500 of theirs | 0.5: met | a note |" in before
+    monkeypatch.setattr(start, "measure", measured("a start", 3.0))
+    assert main(["start", "--go-on", *asked]) == 0
+    expected = before.replace(
+        "2 s | 100% | 0.500 of theirs | 0.5: met", "3 s |  | 0.750 of theirs | 0.5: MISSED"
+    )
+    assert page.read_text() == expected
+    assert list(json.loads(file.read_text())["suites"]) == ["memory", "start"]
+
+
+def test_going_on_with_what_was_measured_otherwise_is_refused(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "all.json"
+    monkeypatch.setattr(start, "measure", lambda rounds: [Table("", "s", [], ())])
+    asked = ["start", "--go-on", "--json", str(file)]
+    assert main(["start", "--go-on"]) == 2
+    assert "--go-on needs --json FILE" in capsys.readouterr().err
+    assert main(asked) == 2
+    assert "all.json: No such file" in capsys.readouterr().err
+    file.write_text('{"suites": []}')
+    assert main(asked) == 2
+    assert "expected what --json writes" in capsys.readouterr().err
+    assert main(["start", "--json", str(file)]) == 0
+    kept = file.read_text()
+    assert main([*asked, "--rounds", "9"]) == 2
+    assert "rounds: expected 9 as now, found 5" in capsys.readouterr().err
+    assert file.read_text() == kept
