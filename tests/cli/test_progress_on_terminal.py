@@ -62,17 +62,28 @@ def test_plain_gives_the_whole_log_on_a_terminal_too(arguments, tmp_path):
     assert "Iter(train) [1/1]" in drawn and HIDE not in drawn and "training" not in plain(drawn)
 
 
-def test_ctrl_c_stops_the_bar_before_anything_is_said(arguments, tmp_path):
+def interrupted(arguments: list[str], folder: Path, number: int) -> tuple[int, str]:
+    """Train until the bar is there, then send the signal ``number``; status and drawing."""
     sent = []
 
     def interrupt(drawn: str, process: subprocess.Popen) -> None:
         if not sent and re.search(r"\b[1-9]\d*/100000", drawn):
             sent.append(True)
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, number)
 
-    status, drawn = on_terminal(["train", *arguments, "--max-iters", "100000"], tmp_path, interrupt)
+    return on_terminal(["train", *arguments, "--max-iters", "100000"], folder, interrupt)
+
+
+def test_ctrl_c_stops_the_bar_before_anything_is_said(arguments, tmp_path):
+    status, drawn = interrupted(arguments, tmp_path, signal.SIGINT)
     assert status == 130 and plain(drawn)[-2] == "mmconvnext train: interrupted"
     assert drawn.rindex(HIDE) < drawn.rindex(SHOW) < drawn.rindex("interrupted")
+
+
+def test_killed_it_gives_the_cursor_back_and_is_dead_all_the_same(arguments, tmp_path):
+    status, drawn = interrupted(arguments, tmp_path, signal.SIGTERM)
+    assert status == -signal.SIGTERM
+    assert drawn.rindex(SHOW) > drawn.rindex(HIDE)
 
 
 def test_in_a_pipe_the_log_is_as_ever(arguments, tmp_path, monkeypatch, capsys):
