@@ -45,7 +45,8 @@ def test_train_and_test_draw_and_the_log_file_keeps_what_the_console_does_not(ar
     assert lines[-2].startswith("mmconvnext: done:")
     (log,) = (tmp_path / "work").rglob("*.log")
     assert f"mmconvnext: log: {log.resolve()}".replace(" ", "") in "".join(lines).replace(" ", "")
-    for only_there in ("Iter(train) [3/3]", "System environment:", "Iter(val)"):
+    command = f"Command line: mmconvnext train {arguments[0]} "
+    for only_there in ("Iter(train) [3/3]", "System environment:", "Iter(val)", command):
         assert only_there in log.read_text() and only_there not in drawn
 
     status, drawn = on_terminal(
