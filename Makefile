@@ -49,7 +49,7 @@ coverage: $(READY)
 	@$(BIN)/mmconvnext coverage --jobs 2 --json .coverage.$$(date +%F).json --resume
 
 bench: $(BENCH_READY)
-	@$(BENCH)/bin/mmconvnext benchmark --page docs/performance.md $(if $(AUTHORS),--authors "$(AUTHORS)")
+	@$(BENCH)/bin/mmconvnext benchmark --json docs/performance.json --page docs/performance.md $(if $(AUTHORS),--authors "$(AUTHORS)")
 
 api: $(READY)
 	@$(BIN)/python docs/make_api.py

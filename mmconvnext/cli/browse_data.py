@@ -116,21 +116,17 @@ def build_dataset(cfg: Config, split: str) -> Any:
     """
     from mmengine.registry import DATASETS, DefaultScope
 
-    from mmconvnext.cli.datasets import check_loader
+    from mmconvnext.cli.datasets import check_loader, telling_of_emptied_data
     from mmconvnext.data.checks import DataError
 
     loader = f"{split}_dataloader"
     if not (cfg.get(loader) or {}).get("dataset"):
         raise UsageError(f"config {cfg.filename} has no {loader} with a dataset")
     check_loader(cfg, loader)
-    with DefaultScope.overwrite_default_scope(cfg.get("default_scope") or "mmengine"):
-        try:
-            dataset = DATASETS.build(cfg[loader].dataset)
-        except ValueError as error:
-            if "need at least one array to concatenate" not in str(error):
-                raise
-            dataset = ()  # what mmengine says of an empty list
-    if not len(dataset):
+    scope = cfg.get("default_scope") or "mmengine"
+    with DefaultScope.overwrite_default_scope(scope), telling_of_emptied_data():
+        dataset = DATASETS.build(cfg[loader].dataset)
+    if not len(dataset):  # one that does not pack its list
         raise DataError(f"{loader}: no picture is left by the data set's filters; see filter_cfg")
     return dataset
 
@@ -203,10 +199,10 @@ def _write_page(args: argparse.Namespace, painted: Sequence[Painted], found: Sta
         f"{args.split} data as the pipeline gives them to the network"
         f"{', each beside the picture before' if args.before else ''}; seed {args.seed}"
     )
-    pairs = [painted[i : i + 2] for i in range(0, len(painted), 2)]
-    groups = pairs if args.before else [painted]
+    each = 2 if args.before else 1
+    samples = [painted[i : i + each] for i in range(0, len(painted), each)]
     with finished_file(args.out) as file:
-        content = data_page(config_name(args.config), subtitle, groups, found)
+        content = data_page(config_name(args.config), subtitle, samples, found)
         file.write_text(content, encoding="utf-8")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import traceback
 from pathlib import Path
@@ -75,6 +77,21 @@ def merge_options(cfg: Config, options: dict[str, Any]) -> None:
         cfg.merge_from_dict(options)
     except (TypeError, KeyError, AttributeError) as error:
         raise UsageError(f"--cfg-options {' '.join(options)}: {describe(error)}") from error
+
+
+def config_digest(cfg: Config) -> str:
+    """SHA-256 of all that ``cfg`` says, bases and changed keys included; not of where it stands or
+    how it is laid out."""
+    text = json.dumps(cfg.to_dict(), default=_told, skipkeys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _told(value: Any) -> Any:
+    """What JSON has no words for: neither by a place in memory nor in a set's order."""
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(repr, value))
+    name = getattr(value, "__qualname__", None)  # of a class or function
+    return f"{value.__module__}.{name}" if name else repr(value)
 
 
 def config_name(name: str) -> str:

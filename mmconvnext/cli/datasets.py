@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
+import traceback
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,35 @@ def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None
         path = metric.get("ann_file")
         if path and "://" not in path:
             _check_ground_truth(f"{evaluator}: annotation file", path, datasets)
+
+
+@contextmanager
+def telling_of_emptied_data() -> Iterator[None]:
+    """Has a data set that is built inside, and of which its filters leave nothing, told by name:
+    mmengine's error is "need at least one array to concatenate".
+
+    Raises:
+        DataError: there is one.
+    """
+    try:
+        yield
+    except ValueError as error:
+        frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+        packing = next((f for f in frames if f.f_code.co_name == "_serialize_data"), None)
+        dataset = packing and packing.f_locals.get("self")
+        if dataset is None:
+            raise
+        raise DataError(_emptied(dataset)) from error
+
+
+def _emptied(dataset: Any) -> str:
+    source = getattr(dataset, "ann_file", "") or getattr(dataset, "data_root", "")
+    classes = ", ".join(map(str, dataset.metainfo.get("classes") or ())) or "none"
+    return (
+        f"no picture of {source or type(dataset).__name__} is left by the data set's filters: "
+        f"filter_cfg={dict(dataset.filter_cfg or {})}, classes {classes}; loosen filter_cfg, or "
+        "set metainfo=dict(classes=(…)) of the dataset to the file's names"
+    )
 
 
 def _datasets(cfg: Config, loader: str) -> Iterator[DataSet]:

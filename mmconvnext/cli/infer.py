@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
     from mmconvnext.data.sources import Listing
+    from mmconvnext.inference.category_ids import CategoryIds
     from mmconvnext.inference.predictor import Predictor
 
 _NAMED = 20  # skipped pictures in the last lines; all are in skipped.txt
@@ -106,10 +107,11 @@ def infer(args: argparse.Namespace) -> int:
     """
     from PIL import Image
 
-    from mmconvnext.cli.configs import merge_options, read_config
+    from mmconvnext.cli.configs import config_digest, merge_options, read_config
     from mmconvnext.cli.overrides import set_data_root
     from mmconvnext.cli.running import tell
     from mmconvnext.data.sources import list_sources
+    from mmconvnext.inference.category_ids import category_ids
 
     # Links stay, as in the inputs' paths, with which it is compared.
     out = Path(os.path.abspath(args.out.expanduser()))  # noqa: PTH100
@@ -117,27 +119,32 @@ def infer(args: argparse.Namespace) -> int:
     Image.MAX_IMAGE_PIXELS = None  # large pictures are no attack when they are one's own
     cfg, changes = read_config(args.config)
     merge_options(cfg, args.cfg_options)
+    digest = config_digest(cfg)  # before the data's place, which results do not depend on
     if args.data_root is not None:
         set_data_root(cfg, str(Path(args.data_root).expanduser()))
     listing = list_sources(args.inputs, picture_folders=_picture_folders(args, cfg), without=out)
     predictor = _predictor(args, cfg)
     for line in changes:
         tell(line)
-    return _run(args, cfg, predictor, listing, out)
+    ids = category_ids(predictor.legend.classes, listing.categories, cfg)
+    return _run(args, predictor, listing, ids, _settings(args, digest, ids.ids), out)
 
 
 def _run(
-    args: argparse.Namespace, cfg: Config, predictor: Predictor, listing: Listing, out: Path
+    args: argparse.Namespace,
+    predictor: Predictor,
+    listing: Listing,
+    ids: CategoryIds,
+    settings: dict[str, Any],
+    out: Path,
 ) -> int:
     from mmconvnext.cli.meter import Meter
     from mmconvnext.cli.running import tell
-    from mmconvnext.inference.category_ids import category_ids
     from mmconvnext.inference.journal import Journal, JournalError
     from mmconvnext.inference.output import JOURNAL, clear, finish
     from mmconvnext.inference.run import FolderRun
 
     legend = predictor.legend
-    ids = category_ids(legend.classes, listing.categories, cfg)
     tell(f"{len(legend.classes)} classes, as {legend.source} names them")
     if predictor.task == "detection":
         tell(f"category ids: {ids.source}")
@@ -145,7 +152,7 @@ def _run(
         clear(out)
     out.mkdir(parents=True, exist_ok=True)
     try:
-        journal = Journal(out / JOURNAL, _settings(args, ids.ids), resume=args.resume)
+        journal = Journal(out / JOURNAL, settings, resume=args.resume)
     except JournalError as error:
         raise UsageError(f"--resume: {error}") from error
     with journal, Meter(predictor.task, "pictures") as meter:
@@ -233,13 +240,15 @@ def _picture_folders(args: argparse.Namespace, cfg: Config) -> list[Path]:
     ]
 
 
-def _settings(args: argparse.Namespace, category_ids: tuple[int, ...]) -> dict[str, Any]:
-    """What results depend on, to be compared before a run goes on."""
+def _settings(
+    args: argparse.Namespace, digest: str, category_ids: tuple[int, ...]
+) -> dict[str, Any]:
+    """What results depend on, to be compared before a run goes on; ``digest``: the config's."""
     file = Path(args.checkpoint).expanduser()
     state = [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else []
     return {
-        "config": args.config,
         "options": {key: repr(value) for key, value in args.cfg_options.items()},
+        "config content (SHA-256)": digest[:16],
         "checkpoint": [str(args.checkpoint), *state],
         "ema": args.ema,
         "fuse": args.fuse,

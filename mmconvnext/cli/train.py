@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmconvnext.cli.backbone import add_backbone_options
@@ -15,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command; returns the exit status (0 done, 1 failed, 2 bad input, 130 interrupted)."""
     argv = sys.argv[1:] if argv is None else argv
     return report_errors(
-        "mmconvnext train", lambda: train(parser().parse_args(argv)), debug="--debug" in argv
+        "mmconvnext train", lambda: train(parser().parse_args(argv), argv), debug="--debug" in argv
     )
 
 
@@ -44,8 +46,9 @@ def parser() -> OneLineParser:
     return options
 
 
-def train(args: argparse.Namespace) -> None:
-    """Check everything that can be checked, then train.
+def train(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    """Check everything that can be checked, then train; ``argv``, of which ``args`` are, is kept in
+    the log.
 
     Raises:
         UsageError, DataError, CheckpointError: bad input; nothing was written.
@@ -54,13 +57,14 @@ def train(args: argparse.Namespace) -> None:
     from mmconvnext.checkpoints.trust import trusting
 
     with trusting(args.trust_checkpoint), averaged(args.ema):
-        _train(args)
+        _train(args, argv)
 
 
-def _train(args: argparse.Namespace) -> None:
-    from mmconvnext.cli import device, overrides, preflight, running
+def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
+    from mmconvnext.cli import datasets, device, overrides, preflight, running
     from mmconvnext.cli.backbone import load_with_backbone
     from mmconvnext.cli.schedule import set_max_iters
+    from mmconvnext.visualization.report.logs import COMMAND
 
     place = device.pick_device(args.device, args.launcher)
     cfg, adapted = load_with_backbone(args)
@@ -83,6 +87,7 @@ def _train(args: argparse.Namespace) -> None:
     running.tell(changed)
     with device.running_on(place, cfg):
         runner = running.build_runner(cfg, args.plain)
-        with running.leaving_terminal_sane(runner):
+        runner.logger.info(COMMAND + shlex.join(["mmconvnext", "train", *argv]))
+        with running.leaving_terminal_sane(runner), datasets.telling_of_emptied_data():
             runner.train()
     running.tell(f"done: {Path(cfg.work_dir).resolve()}")

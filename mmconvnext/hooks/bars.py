@@ -18,6 +18,7 @@ from rich.progress import (
 from rich.text import Text
 
 from mmconvnext.hooks.console_log import AboveBar
+from mmconvnext.hooks.signals import BeforeDeath
 
 
 def can_draw(console: Console) -> bool:
@@ -29,7 +30,8 @@ class Bars:
     """One bar for each thing under way, and lines of text below them.
 
     Between :meth:`start` and :meth:`stop` the cursor is hidden, and what is printed or logged
-    appears above the bars.
+    appears above the bars. SIGTERM and SIGHUP, where they would end the process at once, show the
+    cursor first.
 
     Args:
         console: where to draw, see :func:`can_draw`.
@@ -56,9 +58,11 @@ class Bars:
             redirect_stderr=False,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._before_death = BeforeDeath(self.stop)
 
     def start(self) -> None:
         """Begin to draw."""
+        self._before_death.start()
         self._above.start()
         self._live.start()
 
@@ -66,6 +70,7 @@ class Bars:
         """Leave the bars as they are now and show the cursor again; a second call does nothing."""
         self._live.stop()
         self._above.stop()
+        self._before_death.stop()
 
     def add(self, name: str, total: int, done: int = 0) -> None:
         """Draw another bar."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from mmengine.dist import is_main_process
@@ -18,6 +17,7 @@ from mmconvnext.hooks.bars import Bars, can_draw
 from mmconvnext.hooks.pace import Pace
 from mmconvnext.registry import HOOKS, register_everywhere
 
+_OTHERS = {"val": "validation", "test": "testing"}  # mmengine's modes that have bars of their own
 _FRESH = 0.5  # seconds that the figures below the bar are left as they are
 
 
@@ -97,22 +97,6 @@ class ProgressBarHook(Hook):
                 "" if left is None else f"{left:.0f} s left",
             )
 
-    def before_val_epoch(self, runner: Any) -> None:
-        """Show the bar of the validation; one without training draws nothing else."""
-        if self._pace is not None:
-            self._pace.pause()
-        self._begin_other(runner, "validation", runner.val_dataloader)
-
-    def after_val_iter(
-        self,
-        runner: Any,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence[Any] | None = None,
-    ) -> None:
-        """Move the validation's bar on."""
-        self._move_other("validation", batch_idx + 1, len(runner.val_dataloader))
-
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Say what came out and take the validation's bar away."""
         if self._pace is None:
@@ -120,25 +104,11 @@ class ProgressBarHook(Hook):
             return
         self._pace.go_on()
         if self._bars is not None:
-            self._bars.remove("validation")
+            self._bars.remove(_OTHERS["val"])
             self._tell(runner)
         where = _epoch(runner, runner.epoch) or f"iteration {runner.iter}/{runner.max_iters}"
         found = [_accuracy(*item) for item in figures.accuracies(runner.message_hub).items()]
         self._line(f"evaluated at {where}: {'; '.join(found) or 'no AP or mIoU'}")
-
-    def before_test_epoch(self, runner: Any) -> None:
-        """Show the bar of the test."""
-        self._begin_other(runner, "testing", runner.test_dataloader)
-
-    def after_test_iter(
-        self,
-        runner: Any,
-        batch_idx: int,
-        data_batch: Any = None,
-        outputs: Sequence[Any] | None = None,
-    ) -> None:
-        """Move the test's bar on."""
-        self._move_other("testing", batch_idx + 1, len(runner.test_dataloader))
 
     def after_test_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Leave the finished bar on the terminal."""
@@ -168,17 +138,31 @@ class ProgressBarHook(Hook):
         assert self._bars is not None
         self._bars.add(name, total, done)
 
-    def _begin_other(self, runner: Any, name: str, loader: Any) -> None:
-        if is_main_process() and self._open(runner):
+    def _before_epoch(self, runner: Any, mode: str = "train") -> None:
+        """Show the bar of a validation or a test; one without training draws nothing else."""
+        if mode not in _OTHERS or not is_main_process():
+            return
+        if self._pace is not None:
+            self._pace.pause()
+        if self._open(runner):
             self._other = Pace(0)
-            self._add(name, len(loader))
+            self._add(_OTHERS[mode], len(_loader(runner, mode)))
 
-    def _move_other(self, name: str, done: int, total: int) -> None:
+    def _after_iter(
+        self,
+        runner: Any,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+        mode: str = "train",
+    ) -> None:
+        """Move that bar on; training's is the business of :meth:`after_train_iter`."""
         if self._bars is None or self._other is None:
             return
+        done, total = batch_idx + 1, len(_loader(runner, mode))
         self._other.step(done)
         note = "computing the figures" if done == total else ""
-        self._bars.move(name, done, self._other.left(total), note)
+        self._bars.move(_OTHERS[mode], done, self._other.left(total), note)
 
     def _tell(self, runner: Any) -> None:
         assert self._bars is not None
@@ -187,6 +171,10 @@ class ProgressBarHook(Hook):
 
     def _line(self, *parts: str) -> None:
         self.console.print(", ".join(filter(None, parts)), highlight=False, soft_wrap=True)
+
+
+def _loader(runner: Any, mode: str) -> Any:
+    return runner.val_dataloader if mode == "val" else runner.test_dataloader
 
 
 def _epoch(runner: Any, epoch: int) -> str:

@@ -99,7 +99,7 @@ def _check_settings(path: Path, head: Mapping[str, Any]) -> None:
     if not earlier_run(path):
         raise JournalError(f"{path.parent}: expected an earlier run to go on with, found none")
     before, now = next(_lines(path))["settings"], json.loads(json.dumps(head["settings"]))
-    for key in sorted({*before, *now}):
+    for key in {**now, **before}:  # in their order: what tells most comes first
         if before.get(key) != now.get(key):
             raise JournalError(
                 f"{path.parent}: the earlier run had {key} {before.get(key)}, this one has "

@@ -116,7 +116,8 @@ class FolderRun:
     def _pictures(self, sources: Sequence[Source]) -> Iterator[tuple[Key, PictureLike]]:
         for source in sources:
             if not source.is_video:
-                yield Key(source, self._new_id(source)), source.path
+                # A copy: a path keeps its text from when it is first asked for.
+                yield Key(source, self._new_id(source)), Path(source.path)
                 continue
             frame = -1
             for frame, pixels in enumerate(VideoReader(source.path)):

@@ -41,7 +41,7 @@ def test_a_page_holds_pictures_and_counts(task, tiny_config, shapes, tmp_path) -
     assert browse(task, tiny_config, shapes, "-o", str(out), "--count", "2", "--before") == 0
     page = out.read_text(encoding="utf-8")
     assert page.count('src="data:image/jpeg;base64,') == 4
-    assert page.count('class="gallery"') == 2  # a row for each pair
+    assert page.count('class="pair"') == 2
     assert "4 pictures, 0 of them without" in page
     for name in ("circle", "square", "triangle"):
         assert f'<th scope="row">{name}</th>' in page
@@ -116,7 +116,8 @@ def test_a_data_set_that_is_filtered_to_nothing_is_named(tiny_config, shapes, ca
 _base_.train_dataloader.dataset.dataset["filter_cfg"] = dict(min_size=1000)
 """
     assert browse("detection", tiny_config, shapes, extra=extra) == 2
-    assert "no picture is left by the data set's filters" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "is left by the data set's filters: filter_cfg={'min_size': 1000}, classes circ" in said
 
 
 def test_a_config_without_data_is_named(capsys) -> None:

@@ -45,7 +45,8 @@ def test_train_and_test_draw_and_the_log_file_keeps_what_the_console_does_not(ar
     assert lines[-2].startswith("mmconvnext: done:")
     (log,) = (tmp_path / "work").rglob("*.log")
     assert f"mmconvnext: log: {log.resolve()}".replace(" ", "") in "".join(lines).replace(" ", "")
-    for only_there in ("Iter(train) [3/3]", "System environment:", "Iter(val)"):
+    command = f"Command line: mmconvnext train {arguments[0]} "
+    for only_there in ("Iter(train) [3/3]", "System environment:", "Iter(val)", command):
         assert only_there in log.read_text() and only_there not in drawn
 
     status, drawn = on_terminal(
@@ -62,17 +63,28 @@ def test_plain_gives_the_whole_log_on_a_terminal_too(arguments, tmp_path):
     assert "Iter(train) [1/1]" in drawn and HIDE not in drawn and "training" not in plain(drawn)
 
 
-def test_ctrl_c_stops_the_bar_before_anything_is_said(arguments, tmp_path):
+def interrupted(arguments: list[str], folder: Path, number: int) -> tuple[int, str]:
+    """Train until the bar is there, then send the signal ``number``; status and drawing."""
     sent = []
 
     def interrupt(drawn: str, process: subprocess.Popen) -> None:
         if not sent and re.search(r"\b[1-9]\d*/100000", drawn):
             sent.append(True)
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, number)
 
-    status, drawn = on_terminal(["train", *arguments, "--max-iters", "100000"], tmp_path, interrupt)
+    return on_terminal(["train", *arguments, "--max-iters", "100000"], folder, interrupt)
+
+
+def test_ctrl_c_stops_the_bar_before_anything_is_said(arguments, tmp_path):
+    status, drawn = interrupted(arguments, tmp_path, signal.SIGINT)
     assert status == 130 and plain(drawn)[-2] == "mmconvnext train: interrupted"
     assert drawn.rindex(HIDE) < drawn.rindex(SHOW) < drawn.rindex("interrupted")
+
+
+def test_killed_it_gives_the_cursor_back_and_is_dead_all_the_same(arguments, tmp_path):
+    status, drawn = interrupted(arguments, tmp_path, signal.SIGTERM)
+    assert status == -signal.SIGTERM
+    assert drawn.rindex(SHOW) > drawn.rindex(HIDE)
 
 
 def test_in_a_pipe_the_log_is_as_ever(arguments, tmp_path, monkeypatch, capsys):

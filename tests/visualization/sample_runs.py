@@ -32,6 +32,7 @@ Runtime environment:
 
 2026/01/31 12:00:01 - mmengine - INFO - Config:
 model = dict()
+2026/01/31 12:00:02 - mmengine - INFO - Command line: mmconvnext train 'my <b>.py' --seed 0
 2026/01/31 12:00:09 - mmengine - INFO - Epoch(train)  [1][ 20/100]  lr: 1.0e-04  loss: 1.0
 2026/01/31 12:00:10 - mmengine - INFO - per class results:
 2026/01/31 12:00:10 - mmengine - INFO -

@@ -23,9 +23,9 @@ def page(tmp_path):
         shapes=[(640, 480)] * 3,
     )
     picture = np.zeros((48, 64, 3), np.uint8)
-    groups = [[(f"{EVIL}.png", picture), ("b.png", picture)], [("c.png", picture)]]
+    samples = [[(f"{EVIL}.png", picture), ("b.png", picture)], [("c.png", picture)]]
     path = tmp_path / "page.html"
-    path.write_text(data_page("data", EVIL, groups, found), encoding="utf-8")
+    path.write_text(data_page("data", EVIL, samples, found), encoding="utf-8")
     return path
 
 
@@ -33,7 +33,7 @@ def test_the_page_works_in_a_browser_and_names_stay_text(page, browser) -> None:
     browser.open(page)
     assert browser.errors == [] and browser.requests == [page.as_uri()]
     assert browser.value("window.harmed") is None
-    assert browser.value("document.querySelectorAll('.gallery').length") == 2
+    assert browser.value("document.querySelectorAll('.gallery > .pair img').length") == 2
     assert browser.value("document.querySelectorAll('.gallery img').length") == 3
     row = browser.value("document.querySelector('tbody tr').innerText")
     assert row.split("\t") == [EVIL, "2", "66.67", "1", "2", "0", "0"]

@@ -9,6 +9,7 @@ from sample_runs import LOG, training, write_run, write_start
 from mmconvnext.visualization.report.config_text import differences, parse_config, setting
 from mmconvnext.visualization.report.layers import contents, rates_of
 from mmconvnext.visualization.report.runs import read_run, read_runs
+from mmconvnext.visualization.report.sections import build_page
 
 
 def test_starts_are_joined_and_the_later_one_counts(tmp_path):
@@ -61,6 +62,7 @@ def test_the_log_tells_environment_and_classes(tmp_path):
     facts = read_run(tmp_path, "run").facts
     assert facts.environment.splitlines()[0] == "System environment:"
     assert "seed: 0" in facts.environment and "model =" not in facts.environment
+    assert facts.command == "mmconvnext train 'my <b>.py' --seed 0"
     assert facts.class_columns == ("IoU", "Acc")
     sky, hostile = facts.classes.items()
     assert sky == ("sky", (81.25, 90.0))
@@ -155,3 +157,13 @@ def test_what_has_no_rates_is_a_reason(path, value, tmp_path):
     config = read_run(write_run(tmp_path), "run").config
     with pytest.raises(ValueError):
         rates_of({**config, path: value})
+
+
+def test_the_page_shows_the_command_line_where_the_log_has_it(tmp_path):
+    entries = [training(20)]
+    write_start(tmp_path / "ours", "20260131_120000", entries)
+    log = "".join(line for line in LOG.splitlines(True) if "Command line" not in line)
+    write_start(tmp_path / "mm", "20260131_120000", entries, log=log)
+    ours, mm = (build_page([read_run(tmp_path / name, name)], [None]) for name in ("ours", "mm"))
+    assert "mmconvnext train &#x27;my &lt;b&gt;.py&#x27; --seed 0" in ours
+    assert "has no command line" in mm and "has no command line" not in ours

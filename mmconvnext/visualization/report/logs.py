@@ -6,9 +6,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+COMMAND = "Command line: "  # how the train command's line in the log begins; mmengine has none
 _STAMP = re.compile(r"\d{4}/\d\d/\d\d \d\d:\d\d:\d\d - ")
 _EPOCH = re.compile(r"Epoch\(train\)\s+\[\s*\d+\]\[\s*\d+/(\d+)\]")
 _RESUMED = re.compile(r"resumed epoch: \d+, iter: (\d+)")
+_COMMAND = re.compile(rf" - INFO - {COMMAND}(.+)")
 _RULE = "-" * 20
 
 
@@ -18,6 +20,7 @@ class LogFacts:
 
     Args:
         environment: mmengine's description of machine and versions.
+        command: what the run was started with, if this package's command started it.
         iters_per_epoch: batches in an epoch, where training goes by epochs.
         resumed_at: iterations that an earlier run had done.
         class_columns: names of the figures in ``classes``, such as ``('IoU', 'Acc')``.
@@ -25,6 +28,7 @@ class LogFacts:
     """
 
     environment: str = ""
+    command: str = ""
     iters_per_epoch: int | None = None
     resumed_at: int | None = None
     class_columns: tuple[str, ...] = ()
@@ -58,6 +62,8 @@ def _take_block(facts: LogFacts, block: list[str]) -> None:
     head = block[0]
     if found := _EPOCH.search(head):
         facts.iters_per_epoch = int(found.group(1))
+    elif found := _COMMAND.search(head):
+        facts.command = found.group(1)
     elif found := _RESUMED.search(head):
         facts.resumed_at = int(found.group(1))
     elif len(block) > 2 and block[1].startswith(_RULE) and "System environment:" in block[2]:

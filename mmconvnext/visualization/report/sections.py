@@ -244,9 +244,13 @@ def _config(run: Run) -> str:
 
 
 def _environment(run: Run) -> str:
-    command = page.note("mmengine does not keep the command line.")
     if not run.facts.environment:
         return page.note("The log tells no environment (mmengine logs it at log_level='INFO').")
+    command = page.note(
+        "The log has no command line: mmconvnext train writes it, mmengine does not."
+    )
+    if run.facts.command:
+        command = page.preformatted(run.facts.command)
     return command + page.folded("Environment", page.preformatted(run.facts.environment))
 
 
