@@ -128,6 +128,8 @@ def missing_from(printed: str, shown: str) -> list[str]:
 
 
 def _words(line: str) -> list[str]:
+    if "━━" in line:  # a bar, which only a terminal sees, or a table's edge
+        return []
     known = [word for word in line.split() if "…" not in word and word not in "[]│|"]
     return [word for word in known if not re.fullmatch(r"[\[\]\d.,:/e+-]+", word)]
 
