@@ -39,7 +39,8 @@ class DepthwiseConv2d(nn.Conv2d):
 def _computed_in(x: Tensor, weight: Tensor) -> torch.dtype:
     """The type a convolution computes in, autocast or not."""
     dtype, autocast = autocast_state("cpu")
-    return dtype if autocast else torch.promote_types(x.dtype, weight.dtype)
+    own = torch.promote_types(x.dtype, weight.dtype)
+    return dtype if autocast and own != torch.float64 else own
 
 
 class _Depthwise(torch.autograd.Function):

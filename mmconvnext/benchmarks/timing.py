@@ -100,8 +100,8 @@ class Table:
 
 
 def apart(measure: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What ``measure``, a function of a module, returns in a process of its own. What was measured
-    before leaves memory in pieces, which slows the candidates down, and not all of them alike."""
+    """What ``measure``, a function of a module, returns in a process of its own: at the end of a
+    long one candidates take up to twice the time, and not all of them alike."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
         return process.submit(measure, *args, **kwargs).result()
 

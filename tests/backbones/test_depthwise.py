@@ -71,6 +71,15 @@ def test_in_bfloat16_throughout():
         assert (found - expected).norm() <= 0.01 * expected.norm()
 
 
+def test_double_precision_stays_under_autocast():
+    x, weights = torch.randn(2, 1, CHANNELS, 9, 8).double()
+    ours, plain = (conv.double() for conv in pair())
+    with torch.autocast("cpu", torch.bfloat16):
+        pairs = zip(gradients(ours, x, weights), gradients(plain, x, weights), strict=True)
+    for found, expected in pairs:
+        torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.skipif(not torch_state.onednn_computes(torch.bfloat16), reason="no bfloat16 in CPU")
 def test_autocast_takes_our_backward_pass_and_keeps_the_input_in_half(monkeypatch):
     taken = []

@@ -88,6 +88,7 @@ def test_a_block_is_its_commands_and_the_output_below(tmp_path):
         ("mmconvnext: done: …/work_dirs/x", True),
         ("│ mIoU   │  0.52 │", True),
         ("│ mAcc   │  0.52 │", False),
+        ("train ━━━━━━━━ 100/100", True),  # drawn on terminals only
     ],
 )
 def test_output_is_compared_in_kind(shown, fits):

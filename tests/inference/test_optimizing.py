@@ -152,3 +152,31 @@ def test_compiled_computes_the_same_at_all_sizes():
             x = torch.randn(2, 3, *size)
             assert_same(fast(x), network(x))
     assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_under_autocast_it_finds_the_same(compiled):
+    network = shaken(ConvNeXt(**SMALL))
+    fast = mmconvnext.optimize_for_inference(network)
+    if compiled:
+        torch._dynamo.reset()
+        fast = torch.compile(fast, backend="aot_eager", fullgraph=True)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        for found, expected in zip(fast(x), network(x), strict=True):
+            assert (found - expected).norm() <= 0.03 * expected.norm()
+
+
+def test_compiled_other_sizes_need_no_other_program():
+    """Of two and of three parts."""
+    torch._dynamo.reset()
+    network = shaken(ConvNeXt(**SMALL))
+    fast = mmconvnext.optimize_for_inference(network).stages[0][0]
+    compiled = torch.compile(fast, backend="aot_eager", fullgraph=True, dynamic=True)
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    with torch.no_grad():
+        for size in [(40, 42), (48, 47), (24, 70)]:
+            x = torch.randn(1, 8, *size).contiguous(memory_format=torch.channels_last)
+            torch.testing.assert_close(compiled(x), network.stages[0][0](x), rtol=1e-5, atol=1e-5)
+    assert counters["stats"]["unique_graphs"] == 1
