@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -43,6 +44,14 @@ def configs_laid_out_once() -> Iterator[None]:
             lambda text, style_config: laid_out(text, tuple(style_config.items())),
         )
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_come_through() -> Iterator[None]:
+    """A shell's ``make test &`` ignores SIGINT, and whom the tests start would inherit that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

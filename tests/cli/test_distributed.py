@@ -96,8 +96,6 @@ class Launched:
                 env=environment(),
                 stdout=file,
                 stderr=file,
-                # Under a shell's `pytest … &` SIGINT is ignored, and children inherit that.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
 
     @property

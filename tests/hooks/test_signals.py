@@ -33,7 +33,8 @@ def run(code: str) -> tuple[int, str]:
 
 @pytest.fixture(autouse=True)
 def handlers():
-    before = {number: signal.getsignal(number) for number in ENDING}
+    # nohup ignores SIGHUP, and whom the tests start would inherit that.
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in ENDING}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
