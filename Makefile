@@ -9,11 +9,12 @@ READY := .venv/.ready
 BENCH_READY := $(BENCH)/.ready
 SETUP := $(wildcard requirements/*) pyproject.toml setup.py mmconvnext.pth
 
-.PHONY: help demo test lint coverage bench api docs-check format clean
+.PHONY: help demo test quick lint coverage bench api docs-check format clean
 
 help:
 	@echo "make demo [TASK=detection|segmentation]   train and test on made-up pictures, some minutes on a laptop"
 	@echo "make test                                 run the tests"
+	@echo "make quick                                run all but the slow ones"
 	@echo "make lint                                 ruff and mypy"
 	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (long)"
 	@echo "make bench [AUTHORS=/path/to/ConvNeXt]    measure time and memory beside the peers, docs/performance.md"
@@ -37,6 +38,9 @@ demo: $(READY)
 
 test: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+quick: $(READY)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 lint: $(READY)
 	@$(BIN)/ruff check .

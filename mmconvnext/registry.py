@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from mmengine.registry import HOOKS as ROOT_HOOKS
+from mmengine.registry import LOOPS as ROOT_LOOPS
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
@@ -80,6 +81,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     locations=["mmconvnext.optim"],
 )
 HOOKS = Registry("hook", parent=ROOT_HOOKS, scope=SCOPE, locations=["mmconvnext.hooks"])
+LOOPS = Registry("loop", parent=ROOT_LOOPS, scope=SCOPE, locations=["mmconvnext.loops"])
 
 T = TypeVar("T", bound=type)
 

@@ -11,7 +11,17 @@ import mmconvnext
 
 PACKAGE = Path(mmconvnext.__file__).parent
 NETWORK_FREE_OF_HOSTS = ("backbones", "optim", "checkpoints", "compat")
-MIDDLE = ("adapt", "data", "doctor", "evaluation", "heads", "hooks", "inference", "visualization")
+MIDDLE = (
+    "adapt",
+    "data",
+    "doctor",
+    "evaluation",
+    "heads",
+    "hooks",
+    "inference",
+    "loops",
+    "visualization",
+)
 
 
 def imports_of(file: Path) -> set[str]:

@@ -61,7 +61,7 @@ def train(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
 
 def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    from mmconvnext.cli import datasets, device, overrides, preflight, running
+    from mmconvnext.cli import datasets, device, lasting, overrides, preflight, running
     from mmconvnext.cli.backbone import load_with_backbone
     from mmconvnext.cli.schedule import set_max_iters
     from mmconvnext.visualization.report.logs import COMMAND
@@ -82,6 +82,7 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
         raise UsageError("--ema is for the weights to start from: set load_from, without --resume")
     changed = device.fit_to_device(cfg, place)
     preflight.check_training(cfg, ema=args.ema)
+    lasting.make_lasting(cfg)
     for line in adapted:
         running.tell(line)
     running.tell(changed)

@@ -1,0 +1,22 @@
+"""What lets a training survive, put into whatever config it is started with."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+
+PACKAGE = "mmconvnext"
+
+
+def make_lasting(cfg: Config) -> None:
+    """Replace and add the parts of a training config by which a run survives what a long run
+    meets."""
+    _import_this_package(cfg)
+
+
+def _import_this_package(cfg: Config) -> None:
+    """The config is dumped into the work directory, and other tools shall understand it."""
+    wanted = cfg.get("custom_imports") or {"imports": [], "allow_failed_imports": False}
+    imports = wanted["imports"]
+    imports = [imports] if isinstance(imports, str) else list(imports)
+    if PACKAGE not in imports:
+        cfg.custom_imports = {**wanted, "imports": [*imports, PACKAGE]}

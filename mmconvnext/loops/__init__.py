@@ -1,0 +1,1 @@
+"""Training loops for mmengine's runner."""
