@@ -5,12 +5,17 @@ from __future__ import annotations
 from mmengine.config import Config
 
 PACKAGE = "mmconvnext"
+_EXACT_LOOPS = {
+    "EpochBasedTrainLoop": "mmconvnext.ExactEpochBasedTrainLoop",
+    "IterBasedTrainLoop": "mmconvnext.ExactIterBasedTrainLoop",
+}
 
 
 def make_lasting(cfg: Config) -> None:
     """Replace and add the parts of a training config by which a run survives what a long run
     meets."""
     _import_this_package(cfg)
+    _resume_exactly(cfg)
 
 
 def _import_this_package(cfg: Config) -> None:
@@ -20,3 +25,21 @@ def _import_this_package(cfg: Config) -> None:
     imports = [imports] if isinstance(imports, str) else list(imports)
     if PACKAGE not in imports:
         cfg.custom_imports = {**wanted, "imports": [*imports, PACKAGE]}
+
+
+def _resume_exactly(cfg: Config) -> None:
+    """Loops of the config's own stay; they resume as mmengine's do, from the epoch's beginning."""
+    loop = dict(cfg.train_cfg)
+    by_epoch = loop.pop("by_epoch", True)
+    kind = loop.get("type") or ("EpochBasedTrainLoop" if by_epoch else "IterBasedTrainLoop")
+    name = getattr(kind, "__name__", kind)
+    if name in _EXACT_LOOPS:
+        cfg.train_cfg = {**loop, "type": _EXACT_LOOPS[name]}
+    add_hook(cfg, "mmconvnext.ExactStateHook")
+
+
+def add_hook(cfg: Config, kind: str, **settings: object) -> None:
+    """Add a hook to the config's own, unless it has one of that type."""
+    hooks = list(cfg.get("custom_hooks") or ())
+    if not any(hook.get("type") in (kind, kind.rpartition(".")[2]) for hook in hooks):
+        cfg.custom_hooks = [*hooks, {"type": kind, **settings}]

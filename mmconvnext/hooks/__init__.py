@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from mmconvnext.hooks.exact_state import ExactStateHook
 from mmconvnext.hooks.inference import FastTestHook
 from mmconvnext.hooks.progress import ProgressBarHook
 
-__all__ = ["FastTestHook", "ProgressBarHook"]
+__all__ = ["ExactStateHook", "FastTestHook", "ProgressBarHook"]
