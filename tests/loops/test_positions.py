@@ -1,4 +1,4 @@
-"""Batches that begin in the middle, and samples whose random numbers depend on their place alone."""
+"""Batches that begin in the middle; samples whose random numbers depend on their place alone."""
 
 from __future__ import annotations
 
