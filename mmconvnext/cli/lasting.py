@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 
 PACKAGE = "mmconvnext"
+_PLAIN_CHECKPOINT_HOOKS = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
 
 
 def make_lasting(cfg: Config) -> None:
     """Replace and add the parts of a training config by which a run survives what a long run
     meets."""
     _import_this_package(cfg)
+    _write_whole_checkpoints(cfg)
 
 
 def _import_this_package(cfg: Config) -> None:
@@ -20,3 +23,13 @@ def _import_this_package(cfg: Config) -> None:
     imports = [imports] if isinstance(imports, str) else list(imports)
     if PACKAGE not in imports:
         cfg.custom_imports = {**wanted, "imports": [*imports, PACKAGE]}
+
+
+def _write_whole_checkpoints(cfg: Config) -> None:
+    """Ours instead of mmengine's checkpoint hook, with its settings; another's, or none where the
+    config wants none (``checkpoint=None``), stays."""
+    hooks = dict(cfg.get("default_hooks") or {})
+    hook = hooks.get("checkpoint", {"type": "CheckpointHook", "interval": 1})  # mmengine's
+    if hook is not None and hook.get("type") in _PLAIN_CHECKPOINT_HOOKS:
+        hooks["checkpoint"] = {**hook, "type": f"{PACKAGE}.WholeCheckpointHook"}
+        cfg.default_hooks = hooks

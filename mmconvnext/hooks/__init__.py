@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from mmconvnext.hooks.checkpoint import WholeCheckpointHook
 from mmconvnext.hooks.inference import FastTestHook
 from mmconvnext.hooks.progress import ProgressBarHook
 
-__all__ = ["FastTestHook", "ProgressBarHook"]
+__all__ = ["FastTestHook", "ProgressBarHook", "WholeCheckpointHook"]
