@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 
 PACKAGE = "mmconvnext"
 _EXACT_LOOPS = {
     "EpochBasedTrainLoop": "mmconvnext.ExactEpochBasedTrainLoop",
     "IterBasedTrainLoop": "mmconvnext.ExactIterBasedTrainLoop",
 }
+_PLAIN_CHECKPOINT_HOOKS = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
 
 
 def make_lasting(cfg: Config) -> None:
@@ -16,6 +18,7 @@ def make_lasting(cfg: Config) -> None:
     meets."""
     _import_this_package(cfg)
     _resume_exactly(cfg)
+    _write_whole_checkpoints(cfg)
 
 
 def _import_this_package(cfg: Config) -> None:
@@ -43,3 +46,13 @@ def add_hook(cfg: Config, kind: str, **settings: object) -> None:
     hooks = list(cfg.get("custom_hooks") or ())
     if not any(hook.get("type") in (kind, kind.rpartition(".")[2]) for hook in hooks):
         cfg.custom_hooks = [*hooks, {"type": kind, **settings}]
+
+
+def _write_whole_checkpoints(cfg: Config) -> None:
+    """Ours instead of mmengine's checkpoint hook, with its settings; another's, or none where the
+    config wants none (``checkpoint=None``), stays."""
+    hooks = dict(cfg.get("default_hooks") or {})
+    hook = hooks.get("checkpoint", {"type": "CheckpointHook", "interval": 1})  # mmengine's
+    if hook is not None and hook.get("type") in _PLAIN_CHECKPOINT_HOOKS:
+        hooks["checkpoint"] = {**hook, "type": f"{PACKAGE}.WholeCheckpointHook"}
+        cfg.default_hooks = hooks

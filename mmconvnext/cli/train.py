@@ -32,7 +32,8 @@ def parser() -> OneLineParser:
         nargs="?",
         const="auto",
         metavar="PATH|auto",
-        help="go on from a checkpoint; auto (or nothing): the newest in the work directory",
+        help="go on from a checkpoint; auto (or nothing): the newest that is whole in the work "
+        "directory, from the beginning if there is none",
     )
     options.add_argument(
         "--auto-scale-lr", action="store_true", help="scale the rate with the real batch size"
@@ -61,7 +62,7 @@ def train(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
 
 def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    from mmconvnext.cli import datasets, device, lasting, overrides, preflight, running
+    from mmconvnext.cli import datasets, device, lasting, overrides, preflight, resuming, running
     from mmconvnext.cli.backbone import load_with_backbone
     from mmconvnext.cli.schedule import set_max_iters
     from mmconvnext.visualization.report.logs import COMMAND
@@ -75,11 +76,9 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
         overrides.use_auto_scale_lr(cfg)
     if args.max_iters:
         set_max_iters(cfg, args.max_iters)
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
-    if args.ema and (cfg.get("resume") or not cfg.get("load_from")):
+    if args.ema and (args.resume or cfg.get("resume") or not cfg.get("load_from")):
         raise UsageError("--ema is for the weights to start from: set load_from, without --resume")
+    resuming.settle_resuming(cfg, args.resume)
     changed = device.fit_to_device(cfg, place)
     preflight.check_training(cfg, ema=args.ema)
     lasting.make_lasting(cfg)
@@ -88,6 +87,7 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     running.tell(changed)
     with device.running_on(place, cfg):
         runner = running.build_runner(cfg, args.plain)
+        resuming.check_agreement(cfg)
         runner.logger.info(COMMAND + shlex.join(["mmconvnext", "train", *argv]))
         with running.leaving_terminal_sane(runner), datasets.telling_of_emptied_data():
             runner.train()
