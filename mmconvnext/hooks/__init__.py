@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from mmconvnext.hooks.exact_state import ExactStateHook
+from mmconvnext.hooks.finite import FiniteGuardHook, NonFiniteError
 from mmconvnext.hooks.inference import FastTestHook
 from mmconvnext.hooks.progress import ProgressBarHook
 
-__all__ = ["ExactStateHook", "FastTestHook", "ProgressBarHook"]
+__all__ = ["ExactStateHook", "FastTestHook", "FiniteGuardHook", "NonFiniteError", "ProgressBarHook"]
