@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmengine.config import Config
 from mmengine.hooks import CheckpointHook
 
@@ -13,12 +15,18 @@ _EXACT_LOOPS = {
 _PLAIN_CHECKPOINT_HOOKS = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
 
 
-def make_lasting(cfg: Config) -> None:
+def make_lasting(cfg: Config, on_nonfinite: str | None = None) -> None:
     """Replace and add the parts of a training config by which a run survives what a long run
-    meets."""
+    meets.
+
+    Args:
+        cfg: changed in place.
+        on_nonfinite: what ``FiniteGuardHook`` does; None leaves it to the config, or to the hook.
+    """
     _import_this_package(cfg)
     _resume_exactly(cfg)
     _write_whole_checkpoints(cfg)
+    _guard_finite(cfg, on_nonfinite)
 
 
 def _import_this_package(cfg: Config) -> None:
@@ -44,7 +52,7 @@ def _resume_exactly(cfg: Config) -> None:
 def add_hook(cfg: Config, kind: str, **settings: object) -> None:
     """Add a hook to the config's own, unless it has one of that type."""
     hooks = list(cfg.get("custom_hooks") or ())
-    if not any(hook.get("type") in (kind, kind.rpartition(".")[2]) for hook in hooks):
+    if not any(_is(hook, kind.rpartition(".")[2]) for hook in hooks):
         cfg.custom_hooks = [*hooks, {"type": kind, **settings}]
 
 
@@ -56,3 +64,18 @@ def _write_whole_checkpoints(cfg: Config) -> None:
     if hook is not None and hook.get("type") in _PLAIN_CHECKPOINT_HOOKS:
         hooks["checkpoint"] = {**hook, "type": f"{PACKAGE}.WholeCheckpointHook"}
         cfg.default_hooks = hooks
+
+
+def _guard_finite(cfg: Config, action: str | None) -> None:
+    add_hook(cfg, "mmconvnext.FiniteGuardHook")
+    # mmdet's looks at a loss now and then, and fails where a batch was skipped and has none.
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not _is(hook, "CheckInvalidLossHook")]
+    for hook in cfg.custom_hooks:
+        if action is not None and _is(hook, "FiniteGuardHook"):
+            hook["action"] = action
+
+
+def _is(hook: dict[str, Any], name: str) -> bool:
+    """Whether a hook's type is ``name``, in a scope or none, or the class of that name."""
+    kind = hook.get("type")
+    return bool(str(getattr(kind, "__name__", kind)).rpartition(".")[2] == name)

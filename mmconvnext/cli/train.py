@@ -44,6 +44,12 @@ def parser() -> OneLineParser:
         metavar="N",
         help="train N iterations, whatever the config says",
     )
+    options.add_argument(
+        "--on-nonfinite",
+        choices=("stop", "skip", "lower"),
+        help="when a loss or gradient is not finite: stop (default), skip the batch, or skip it "
+        "and lower the rate",
+    )
     return options
 
 
@@ -81,7 +87,7 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     resuming.settle_resuming(cfg, args.resume)
     changed = device.fit_to_device(cfg, place)
     preflight.check_training(cfg, ema=args.ema)
-    lasting.make_lasting(cfg)
+    lasting.make_lasting(cfg, args.on_nonfinite)
     for line in adapted:
         running.tell(line)
     running.tell(changed)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from mmconvnext.hooks.checkpoint import WholeCheckpointHook
 from mmconvnext.hooks.exact_state import ExactStateHook
+from mmconvnext.hooks.finite import FiniteGuardHook, NonFiniteError
 from mmconvnext.hooks.inference import FastTestHook
 from mmconvnext.hooks.progress import ProgressBarHook
 
-__all__ = ["ExactStateHook", "FastTestHook", "ProgressBarHook", "WholeCheckpointHook"]
+__all__ = [
+    "ExactStateHook",
+    "FastTestHook",
+    "FiniteGuardHook",
+    "NonFiniteError",
+    "ProgressBarHook",
+    "WholeCheckpointHook",
+]
