@@ -74,7 +74,9 @@ def _dense(name: str, value: Tensor) -> tuple[str, Tensor]:
     name = re.sub(r"\.(ln|linear)\.", ".", name)
     if not name.endswith(".kernel"):
         return name, value
-    size = math.isqrt(value.shape[0])
+    if value.ndim not in (2, 3) or math.isqrt(len(value)) ** 2 != len(value):
+        return name.removesuffix("kernel") + "weight", value  # of a shape that fits nowhere
+    size = math.isqrt(len(value))
     if value.ndim == 2:
         value = value[:, None]
     value = value.permute(2, 1, 0).unflatten(-1, (size, size)).transpose(-1, -2)
