@@ -150,6 +150,8 @@ def _transformers_dinov3(model: str) -> Table:
         (f"{model}stages.{{s}}.downsample_layers.{{n}}.{{w}}", "downsample_layers.{s}.{n}.{w}"),
         *_block(f"{model}stages.{{s}}.layers.{{b}}.", _HF_NAMES),
         ("layer_norm.{w}", "norm3.{w}"),
+        # The bare network inside of somebody's model, as its `model`.
+        *((("model.layer_norm.{w}", "norm3.{w}"),) if model else ()),
     )
 
 
