@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-_ROUND = 20  # times as many in a round of `make fuzz`
+_ROUND = 10  # times as many in a round of `make fuzz`
 
 
 def examples(quick: int) -> int:
