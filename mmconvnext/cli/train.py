@@ -39,6 +39,11 @@ def parser() -> OneLineParser:
         "--auto-scale-lr", action="store_true", help="scale the rate with the real batch size"
     )
     options.add_argument(
+        "--fsdp",
+        action="store_true",
+        help="divide weights, gradients and optimizer among the processes (FSDP)",
+    )
+    options.add_argument(
         "--max-iters",
         type=positive,
         metavar="N",
@@ -68,7 +73,16 @@ def train(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
 
 def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    from mmconvnext.cli import datasets, device, lasting, overrides, preflight, resuming, running
+    from mmconvnext.cli import (
+        datasets,
+        device,
+        lasting,
+        overrides,
+        preflight,
+        resuming,
+        running,
+        sharding,
+    )
     from mmconvnext.cli.backbone import load_with_backbone
     from mmconvnext.cli.schedule import set_max_iters
     from mmconvnext.visualization.report.logs import COMMAND
@@ -76,6 +90,8 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     place = device.pick_device(args.device, args.launcher)
     cfg, adapted = load_with_backbone(args)
     overrides.apply_shared(cfg, args)
+    if args.fsdp:
+        sharding.use_fsdp(cfg)
     if args.amp:
         overrides.use_amp(cfg)
     if args.auto_scale_lr:
