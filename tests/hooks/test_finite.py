@@ -250,6 +250,23 @@ def test_lowered_rates_stay_lower_whatever_the_schedule_and_over_a_resume(tmp_pa
     assert resumed.used == [rate * 0.0625 for rate in resumed.scheduled] and len(resumed.used) == 2
 
 
+def test_great_numbers_whose_squares_overflow_are_finite(tmp_path):
+    class Great(nn.Module):
+        def forward(self, x):
+            return x * 1e17
+
+    model = network()
+    model.stem[2] = Great()
+    wrapper = {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.0}}
+    gradients = []
+    runner = make_runner(tmp_path, model, pictures(4), FiniteGuardHook(), optim_wrapper=wrapper)
+    handle = model.stem[0].weight.register_hook(lambda grad: gradients.append(grad))
+    runner.train()
+    handle.remove()
+    assert gradients[0].square().sum() == INF and torch.isfinite(gradients[0]).all()
+    assert runner.iter == 2
+
+
 def test_weights_that_are_not_finite_are_not_trained(tmp_path):
     model = network()
     with torch.no_grad():
