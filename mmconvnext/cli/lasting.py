@@ -14,6 +14,7 @@ def make_lasting(cfg: Config) -> None:
     meets."""
     _import_this_package(cfg)
     _write_whole_checkpoints(cfg)
+    _heed_signals(cfg)
 
 
 def _import_this_package(cfg: Config) -> None:
@@ -33,3 +34,11 @@ def _write_whole_checkpoints(cfg: Config) -> None:
     if hook is not None and hook.get("type") in _PLAIN_CHECKPOINT_HOOKS:
         hooks["checkpoint"] = {**hook, "type": f"{PACKAGE}.WholeCheckpointHook"}
         cfg.default_hooks = hooks
+
+
+def _heed_signals(cfg: Config) -> None:
+    """A hook that leaves with a checkpoint when a scheduler asks for it."""
+    kind = f"{PACKAGE}.PreemptionHook"
+    hooks = list(cfg.get("custom_hooks") or [])
+    if kind not in [hook.get("type") for hook in hooks]:
+        cfg.custom_hooks = [*hooks, {"type": kind}]

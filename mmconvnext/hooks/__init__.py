@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmconvnext.hooks.checkpoint import WholeCheckpointHook
 from mmconvnext.hooks.inference import FastTestHook
+from mmconvnext.hooks.preemption import PreemptionHook
 from mmconvnext.hooks.progress import ProgressBarHook
 
-__all__ = ["FastTestHook", "ProgressBarHook", "WholeCheckpointHook"]
+__all__ = ["FastTestHook", "PreemptionHook", "ProgressBarHook", "WholeCheckpointHook"]
