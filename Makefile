@@ -1,6 +1,7 @@
 # Each goal makes the environment it needs, once: `make demo` and `make test` are all a fresh machine takes.
 PYTHON ?= python3
 TASK ?= detection
+MINUTES ?= 20
 
 BIN := .venv/bin
 BENCH := .venv-bench
@@ -9,12 +10,13 @@ READY := .venv/.ready
 BENCH_READY := $(BENCH)/.ready
 SETUP := $(wildcard requirements/*) pyproject.toml setup.py mmconvnext.pth
 
-.PHONY: help demo test quick lint coverage bench api docs-check format clean
+.PHONY: help demo test quick fuzz lint coverage bench api docs-check format clean
 
 help:
 	@echo "make demo [TASK=detection|segmentation]   train and test on made-up pictures, some minutes on a laptop"
 	@echo "make test                                 run the tests"
 	@echo "make quick                                run all but the slow ones"
+	@echo "make fuzz [MINUTES=20] [SEED=number]      run the fuzz tests on ever new examples; SEED: one round again"
 	@echo "make lint                                 ruff and mypy"
 	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (long)"
 	@echo "make bench [AUTHORS=/path/to/ConvNeXt]    measure time and memory beside the peers, docs/performance.md"
@@ -42,6 +44,16 @@ test: $(READY)
 quick: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
+# In rounds, each from a seed of its own: a round that fails is had again by its seed.
+fuzz: $(READY)
+	@end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
+	    seed=$${SEED:-$$($(BIN)/python -c 'import secrets; print(secrets.randbits(32))')}; \
+	    echo "fuzz: a round from SEED=$$seed"; \
+	    MMCONVNEXT_FUZZ=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/fuzz --numprocesses 2 \
+	        --hypothesis-seed $$seed || exit 1; \
+	    [ -z "$${SEED}" ] || exit 0; \
+	done
+
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -67,4 +79,4 @@ format: $(READY)
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-bench build dist *.egg-info work_dirs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-bench build dist *.egg-info work_dirs .pytest_cache .mypy_cache .ruff_cache .hypothesis

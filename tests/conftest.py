@@ -59,6 +59,10 @@ def names_of_its_own() -> Iterator[None]:
     """mmengine keeps scopes, loggers, visualizers and message hubs by name for the process: a run
     of the same name in an earlier test would lend this one its registries and its folder."""
     yield
+    forget_names()
+
+
+def forget_names() -> None:
     for kind in _all_kinds(ManagerMixin):
         kind._instance_dict.clear()
 

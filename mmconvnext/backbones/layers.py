@@ -74,7 +74,7 @@ Branch = Callable[[Tensor, float], Tensor]  # of samples, times a factor
 def add_or_zero(x: Tensor, branch: Branch, rate: float) -> Tensor:
     """As :func:`add_dropping`, but all samples are computed, and dropped ones multiplied by zero:
     for compiled networks, and for norms that take their statistics over all samples."""
-    kept = _draw(len(x), rate).to(x.device, x.dtype)
+    kept = _draw(len(x), rate).to(x.device, x.dtype, non_blocking=True)  # nobody waits for a GPU
     return x + branch(x, 1 / (1 - rate)) * kept[:, None, None, None]
 
 

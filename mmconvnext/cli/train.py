@@ -40,10 +40,21 @@ def parser() -> OneLineParser:
         "--auto-scale-lr", action="store_true", help="scale the rate with the real batch size"
     )
     options.add_argument(
+        "--fsdp",
+        action="store_true",
+        help="divide weights, gradients and optimizer among the processes (FSDP)",
+    )
+    options.add_argument(
         "--max-iters",
         type=positive,
         metavar="N",
         help="train N iterations, whatever the config says",
+    )
+    options.add_argument(
+        "--on-nonfinite",
+        choices=("stop", "skip", "lower"),
+        help="when a loss or gradient is not finite: stop (default), skip the batch, or skip it "
+        "and lower the rate",
     )
     return options
 
@@ -63,7 +74,16 @@ def train(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
 
 def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    from mmconvnext.cli import datasets, device, lasting, overrides, preflight, resuming, running
+    from mmconvnext.cli import (
+        datasets,
+        device,
+        lasting,
+        overrides,
+        preflight,
+        resuming,
+        running,
+        sharding,
+    )
     from mmconvnext.cli.backbone import load_with_backbone
     from mmconvnext.cli.schedule import set_max_iters
     from mmconvnext.visualization.report.logs import COMMAND
@@ -71,6 +91,8 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     place = device.pick_device(args.device, args.launcher)
     cfg, adapted = load_with_backbone(args)
     overrides.apply_shared(cfg, args)
+    if args.fsdp:
+        sharding.use_fsdp(cfg)
     if args.amp:
         overrides.use_amp(cfg)
     if args.auto_scale_lr:
@@ -82,7 +104,7 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     resuming.settle_resuming(cfg, args.resume)
     changed = device.fit_to_device(cfg, place)
     preflight.check_training(cfg, ema=args.ema)
-    lasting.make_lasting(cfg)
+    lasting.make_lasting(cfg, args.on_nonfinite)
     for line in adapted:
         running.tell(line)
     running.tell(changed)

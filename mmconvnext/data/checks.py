@@ -15,6 +15,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from mmconvnext.data.fields import misfit
+
 SOURCES = {
     "coco": "https://cocodataset.org/#download",
     "ade20k": "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
@@ -84,13 +86,13 @@ def read_coco(path: str, *, labelled: bool = True) -> CocoContents:
     try:
         with Path(path).open(encoding="utf-8") as file:
             content = json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"annotation file {path} is not JSON: {error}") from error
     needed: dict[str, tuple[str, ...]] = {
         "images": ("id", "file_name"),
         "categories": ("id", "name"),
     }
-    if labelled:
+    if labelled or (isinstance(content, dict) and "annotations" in content):
         needed["annotations"] = ("id", "image_id", "category_id")
     check_form(path, content, needed)
     annotations = content.get("annotations") or []
@@ -128,6 +130,10 @@ def check_form(path: str, content: Any, needed: dict[str, tuple[str, ...]]) -> N
                 raise DataError(
                     f"annotation file {path} is not COCO JSON: {key}[{number}] has no "
                     f"{lacking[0]!r}"
+                )
+            if wrong := misfit(entry, fields):
+                raise DataError(
+                    f"annotation file {path} is not COCO JSON: {key}[{number}]: {wrong}"
                 )
     if not content["images"]:
         raise DataError(f"annotation file {path} lists no images")
@@ -271,7 +277,7 @@ def _file_names(folder: str) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no folder's name, one with a zero byte, say
         return set()
 
 
