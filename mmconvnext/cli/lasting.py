@@ -26,6 +26,7 @@ def make_lasting(cfg: Config, on_nonfinite: str | None = None) -> None:
     _import_this_package(cfg)
     _resume_exactly(cfg)
     _write_whole_checkpoints(cfg)
+    add_hook(cfg, f"{PACKAGE}.PreemptionHook")
     _guard_finite(cfg, on_nonfinite)
 
 

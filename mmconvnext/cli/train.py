@@ -14,7 +14,8 @@ from mmconvnext.cli.options import add_shared_options, positive
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status (0 done, 1 failed, 2 bad input, 130 interrupted)."""
+    """Run the command; returns the exit status (0 done, 1 failed, 2 bad input, 75 stopped by a
+    signal with a checkpoint to resume from, 130 interrupted)."""
     argv = sys.argv[1:] if argv is None else argv
     return report_errors(
         "mmconvnext train", lambda: train(parser().parse_args(argv), argv), debug="--debug" in argv

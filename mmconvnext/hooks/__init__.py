@@ -6,6 +6,7 @@ from mmconvnext.hooks.checkpoint import WholeCheckpointHook
 from mmconvnext.hooks.exact_state import ExactStateHook
 from mmconvnext.hooks.finite import FiniteGuardHook, NonFiniteError
 from mmconvnext.hooks.inference import FastTestHook
+from mmconvnext.hooks.preemption import PreemptionHook
 from mmconvnext.hooks.progress import ProgressBarHook
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "FastTestHook",
     "FiniteGuardHook",
     "NonFiniteError",
+    "PreemptionHook",
     "ProgressBarHook",
     "WholeCheckpointHook",
 ]
