@@ -61,7 +61,7 @@ class BadEntries:
     def left_out_of(self, content: dict[str, Any]) -> dict[str, Any]:
         """``content`` without them and without the annotations of bad images."""
         images, annotations = content["images"], content.get("annotations")
-        gone = {images[number]["id"] for number in self.images}
+        gone = {images[number]["id"] for number in self.images if _is_id(images[number]["id"])}
         kept = {"images": [image for n, image in enumerate(images) if n not in self.images]}
         if annotations is not None:
             kept["annotations"] = [
@@ -109,7 +109,7 @@ def find_bad_entries(content: dict[str, Any], *, masks: bool) -> BadEntries:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, (int, str))
+    return isinstance(value, (int, float, str))
 
 
 def _owner(entry: dict[str, Any]) -> Any:
@@ -127,8 +127,6 @@ def _image_problem(image: dict[str, Any], doubles: set[Any]) -> str:
         return f"the id {image['id']!r} is neither a number nor a word"
     if image["id"] in doubles:
         return "several images have this id, so that their objects cannot be told apart"
-    if not isinstance(image["file_name"], str):
-        return f"file_name is {image['file_name']!r}, not a name"
     for key in ("width", "height"):
         value = image.get(key)
         if not isinstance(value, (int, float)) or value < 1 or value % 1:
@@ -168,11 +166,13 @@ def _run_length_problem(outline: dict[str, Any], size: tuple[int, int]) -> str:
         )
     counts = outline.get("counts")
     try:
-        lengths = run_lengths(counts) if isinstance(counts, str) else np.array(counts, dtype=float)
-        total, negative = int(lengths.sum()), bool((lengths < 0).any())
-    except (ValueError, TypeError, IndexError, OverflowError):
+        lengths = run_lengths(counts) if isinstance(counts, str) else np.array(counts)
+    except (ValueError, IndexError):
         return "its run lengths cannot be read"
-    if negative or total != width * height:
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+        return f"expected run lengths as text or whole numbers, found {_short(counts)}"
+    total = int(lengths.sum())
+    if (lengths < 0).any() or total != width * height:
         return f"its run lengths cover {total} pixels, the image has {width * height}"
     return ""
 

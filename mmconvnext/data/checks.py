@@ -106,22 +106,34 @@ def coco_contents(path: str, content: dict[str, Any]) -> CocoContents:
     """What the checks need of ``content``, which :func:`load_coco` read from ``path``.
 
     Raises:
-        DataError: two categories have the same id.
+        DataError: two categories have the same id, or a name is no text.
     """
-    ids = [repr(category["id"]) for category in content["categories"]]
-    if doubles := [number for number, times in Counter(ids).items() if times > 1]:
+    for key, name in (("categories", "name"), ("images", "file_name")):
+        for number, entry in enumerate(content[key]):
+            if not isinstance(entry[name], str):
+                raise DataError(
+                    f"annotation file {path}: {key}[{number}] has the {name} {entry[name]!r}, "
+                    "expected text"
+                )
+    ids = [_key(category["id"]) for category in content["categories"]]
+    doubles = [str(number) for number, times in Counter(ids).items() if times > 1]
+    if doubles:
         raise DataError(
             f"annotation file {path}: several categories have the id {some(doubles)}; give each "
             "its own, and their annotations"
         )
     annotations = content.get("annotations") or []
-    names = {category["id"]: category["name"] for category in content["categories"]}
-    known = {image["id"] for image in content["images"] if isinstance(image["id"], (int, str))}
+    names = {_key(category["id"]): category["name"] for category in content["categories"]}
+    known = {_key(image["id"]) for image in content["images"]}
     return CocoContents(
         file_names=[image["file_name"] for image in content["images"]],
         image_ids=[image["id"] for image in content["images"]],
         categories=[category["name"] for category in content["categories"]],
-        counts=Counter(_class(names, entry) for entry in annotations if _belongs(entry, known)),
+        counts=Counter(
+            names.get(_key(entry.get("category_id")), "")
+            for entry in annotations
+            if _key(entry.get("image_id")) in known
+        ),
         without_mask=sum(not entry.get("segmentation") for entry in annotations),
     )
 
@@ -265,9 +277,9 @@ def _belongs(entry: dict[str, Any], images: set[Any]) -> bool:
     return isinstance(owner, (int, str)) and owner in images
 
 
-def _class(names: dict[Any, str], entry: dict[str, Any]) -> str:
-    number = entry.get("category_id")
-    return names.get(number, "") if isinstance(number, (int, str)) else ""
+def _key(number: Any) -> Any:
+    """An id that can be looked up, whatever the file has there; 1 and 1.0 are the same."""
+    return number if isinstance(number, (int, float, str)) else repr(number)
 
 
 def _base_name(path: str) -> str:
