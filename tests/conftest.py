@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from mmengine.config import config
-from mmengine.utils import ManagerMixin
 from sample_models import save_models
+from sample_names import forget_names
 from yapf.yapflib import yapf_api
 
 from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
@@ -63,17 +63,6 @@ def names_of_its_own() -> Iterator[None]:
     of the same name in an earlier test would lend this one its registries and its folder."""
     yield
     forget_names()
-
-
-def forget_names() -> None:
-    for kind in _all_kinds(ManagerMixin):
-        kind._instance_dict.clear()
-
-
-def _all_kinds(parent: type) -> Iterator[type]:
-    for kind in parent.__subclasses__():
-        yield kind
-        yield from _all_kinds(kind)
 
 
 @pytest.fixture(params=list(MAKERS))
