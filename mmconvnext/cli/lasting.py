@@ -7,10 +7,22 @@ from mmengine.config import Config
 PACKAGE = "mmconvnext"
 
 
-def make_lasting(cfg: Config) -> None:
+def make_lasting(cfg: Config, *, skip_bad_data: bool = False) -> None:
     """Replace and add the parts of a training config by which a run survives what a long run
-    meets."""
+    meets.
+
+    Args:
+        cfg: the config.
+        skip_bad_data: go on without pictures that turn out to be broken.
+    """
     _import_this_package(cfg)
+    _name_bad_data(cfg, skip_bad_data)
+
+
+def _name_bad_data(cfg: Config, skip: bool) -> None:
+    kind = "mmconvnext.BadDataHook"
+    others = [hook for hook in cfg.get("custom_hooks") or [] if hook.get("type") != kind]
+    cfg.custom_hooks = [*others, {"type": kind, "skip": skip}]
 
 
 def _import_this_package(cfg: Config) -> None:

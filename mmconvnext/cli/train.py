@@ -81,9 +81,11 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     if args.ema and (cfg.get("resume") or not cfg.get("load_from")):
         raise UsageError("--ema is for the weights to start from: set load_from, without --resume")
     changed = device.fit_to_device(cfg, place)
-    preflight.check_training(cfg, ema=args.ema)
-    lasting.make_lasting(cfg)
-    for line in adapted:
+    skip = args.on_bad_data == "skip"
+    data = preflight.check_training(cfg, ema=args.ema, skip=skip)
+    lasting.make_lasting(cfg, skip_bad_data=skip)
+    left_out = data.write()
+    for line in [*adapted, *left_out]:
         running.tell(line)
     running.tell(changed)
     with device.running_on(place, cfg):
@@ -91,4 +93,6 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
         runner.logger.info(COMMAND + shlex.join(["mmconvnext", "train", *argv]))
         with running.leaving_terminal_sane(runner), datasets.telling_of_emptied_data():
             runner.train()
+    for line in left_out:
+        running.tell(line)
     running.tell(f"done: {Path(cfg.work_dir).resolve()}")
