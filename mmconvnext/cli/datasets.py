@@ -9,15 +9,18 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmconvnext.adapt.walking import class_counts, innermost
-from mmconvnext.data import checks
+from mmconvnext.data import checks, pair_checks
 from mmconvnext.data.checks import DataError
 from mmconvnext.data.mask_checks import check_masks
+
+if TYPE_CHECKING:
+    from mmconvnext.cli.bad_data import DataCheck
 
 _SOURCES = {"coco": "coco", "ade": "ade20k"}
 
@@ -91,16 +94,18 @@ class DataSet:
         return False
 
 
-def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None:
+def check_loader(
+    cfg: Config, loader: str, evaluator: str | None = None, data: DataCheck | None = None
+) -> None:
     """Check the data sets of ``cfg[loader]``, the files of its evaluator, and the model's heads
-    against both.
+    against both; with ``data`` each annotation, picture and mask as well.
 
     Raises:
         DataError: what is missing or disagrees.
     """
     datasets = list(_datasets(cfg, loader))
     for dataset in datasets:
-        _check_dataset(dataset)
+        _check_dataset(dataset, data)
         classes = dataset.classes
         if classes is not None:
             checks.check_class_count(
@@ -113,6 +118,8 @@ def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None
         path = metric.get("ann_file")
         if path and "://" not in path:
             _check_ground_truth(f"{evaluator}: annotation file", path, datasets)
+            if data is not None:
+                data.follow(metric)
 
 
 @contextmanager
@@ -184,7 +191,7 @@ def _check_ground_truth(what: str, path: str, datasets: list[DataSet]) -> None:
         checks.check_categories(path, truth.categories, dataset.classes or ())
 
 
-def _check_dataset(dataset: DataSet) -> None:
+def _check_dataset(dataset: DataSet, data: DataCheck | None) -> None:
     root = dataset.cfg.get("data_root")
     if root:
         checks.check_folder(root, f"{dataset.place}: data folder", dataset.source, "data_root")
@@ -197,28 +204,32 @@ def _check_dataset(dataset: DataSet) -> None:
             "ann_file",
         )
     if dataset.loads_like("CocoDataset"):
-        _check_coco(dataset)
+        _check_coco(dataset, data)
     elif dataset.loads_like("BaseSegDataset"):
-        _check_segmentation(dataset)
+        _check_segmentation(dataset, data)
 
 
-def _check_coco(dataset: DataSet) -> None:
+def _check_coco(dataset: DataSet, data: DataCheck | None) -> None:
     path = dataset.path(dataset.cfg.get("ann_file") or "")
     checks.check_file(path, f"{dataset.place}: annotation file", dataset.source, "ann_file")
     labelled = not dataset.cfg.get("test_mode", False)
-    contents = checks.read_coco(path, labelled=labelled)
+    content = checks.load_coco(path, labelled=labelled)
+    contents = checks.coco_contents(path, content)
     if dataset.classes is not None:
         checks.check_categories(path, contents.categories, dataset.classes)
     if labelled:
         checks.check_annotations(path, contents, dataset.classes or contents.categories)
-    if any(step.get("with_mask") for step in dataset.steps("LoadAnnotations")):
-        checks.check_outlines(path, contents)
     folder = dataset.path((dataset.cfg.get("data_prefix") or {}).get("img", ""))
     checks.check_folder(folder, f"{dataset.place}: image folder", dataset.source, "data_prefix")
-    checks.check_pictures(contents.file_names, folder, path)
+    if data is None or not data.skip:
+        if any(step.get("with_mask") for step in dataset.steps("LoadAnnotations")):
+            checks.check_outlines(path, contents)
+        checks.check_pictures(contents.file_names, folder, path)
+    if data is not None:
+        data.check_coco(dataset, path, content, folder)
 
 
-def _check_segmentation(dataset: DataSet) -> None:
+def _check_segmentation(dataset: DataSet, data: DataCheck | None) -> None:
     _check_labels(dataset)
     prefixes = dataset.default("data_prefix") or {}
     pictures = dataset.path(prefixes.get("img_path") or "")
@@ -227,24 +238,34 @@ def _check_segmentation(dataset: DataSet) -> None:
     if masks is not None:
         masks = dataset.path(masks)
         checks.check_folder(masks, f"{dataset.place}: mask folder", dataset.source, "data_prefix")
-    suffix, mask_suffix = dataset.default("img_suffix"), dataset.default("seg_map_suffix")
-    listed = dataset.path(dataset.cfg.get("ann_file") or "")
-    if not dataset.cfg.get("ann_file") or Path(listed).is_dir():
-        names = checks.check_pairs(pictures, masks, suffix, mask_suffix)
-    else:
-        lines = Path(listed).read_text(encoding="utf-8").splitlines()
-        names = [line.strip() for line in lines]
-        checks.check_pictures([f"{name}{suffix}" for name in names], pictures, listed)
-        if masks is not None:
-            checks.check_pictures([f"{name}{mask_suffix}" for name in names], masks, listed)
-    if masks is not None:
+    names = _names(dataset, pictures, masks, complete=data is None or not data.skip)
+    if data is not None:
+        data.check_segmentation(dataset, names, pictures, masks)
+    elif masks is not None:
         # Of a data set that is loaded in part (classes of METAINFO left out), the masks have all.
         check_masks(
-            [f"{masks}/{name}{mask_suffix}" for name in sorted(names)],
+            [f"{masks}/{name}{dataset.default('seg_map_suffix')}" for name in sorted(names)],
             len(dataset.known_classes or dataset.classes or ()),
             reduce_zero_label=bool(dataset.default("reduce_zero_label")),
             named_in=f"{dataset.place} ({dataset.cls.__name__})",
         )
+
+
+def _names(dataset: DataSet, pictures: str, masks: str | None, *, complete: bool) -> list[str]:
+    """Names, without suffix, of what a segmentation data set consists of; ``complete``: all of it
+    must be there."""
+    suffix, mask_suffix = dataset.default("img_suffix"), dataset.default("seg_map_suffix")
+    listed = dataset.path(dataset.cfg.get("ann_file") or "")
+    if not dataset.cfg.get("ann_file") or Path(listed).is_dir():
+        pairs_with = masks if complete else None
+        return pair_checks.check_pairs(pictures, pairs_with, suffix, mask_suffix)
+    lines = Path(listed).read_text(encoding="utf-8").splitlines()
+    names = [line.strip() for line in lines]
+    if complete:
+        checks.check_pictures([f"{name}{suffix}" for name in names], pictures, listed)
+        if masks is not None:
+            checks.check_pictures([f"{name}{mask_suffix}" for name in names], masks, listed)
+    return names
 
 
 def _check_labels(dataset: DataSet) -> None:

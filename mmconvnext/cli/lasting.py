@@ -5,25 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.hooks import CheckpointHook
 
 PACKAGE = "mmconvnext"
 _EXACT_LOOPS = {
     "EpochBasedTrainLoop": "mmconvnext.ExactEpochBasedTrainLoop",
     "IterBasedTrainLoop": "mmconvnext.ExactIterBasedTrainLoop",
 }
+_PLAIN_CHECKPOINT_HOOKS = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
 
 
-def make_lasting(cfg: Config, on_nonfinite: str | None = None) -> None:
+def make_lasting(
+    cfg: Config, on_nonfinite: str | None = None, *, skip_bad_data: bool = False
+) -> None:
     """Replace and add the parts of a training config by which a run survives what a long run
     meets.
 
     Args:
         cfg: changed in place.
         on_nonfinite: what ``FiniteGuardHook`` does; None leaves it to the config, or to the hook.
+        skip_bad_data: go on without pictures that turn out to be broken.
     """
     _import_this_package(cfg)
     _resume_exactly(cfg)
+    _write_whole_checkpoints(cfg)
+    add_hook(cfg, f"{PACKAGE}.PreemptionHook")
     _guard_finite(cfg, on_nonfinite)
+    _name_bad_data(cfg, skip_bad_data)
+
+
+def _name_bad_data(cfg: Config, skip: bool) -> None:
+    others = [hook for hook in cfg.get("custom_hooks") or [] if not _is(hook, "BadDataHook")]
+    cfg.custom_hooks = [*others, {"type": f"{PACKAGE}.BadDataHook", "skip": skip}]
 
 
 def _import_this_package(cfg: Config) -> None:
@@ -49,8 +62,18 @@ def _resume_exactly(cfg: Config) -> None:
 def add_hook(cfg: Config, kind: str, **settings: object) -> None:
     """Add a hook to the config's own, unless it has one of that type."""
     hooks = list(cfg.get("custom_hooks") or ())
-    if not any(hook.get("type") in (kind, kind.rpartition(".")[2]) for hook in hooks):
+    if not any(_is(hook, kind.rpartition(".")[2]) for hook in hooks):
         cfg.custom_hooks = [*hooks, {"type": kind, **settings}]
+
+
+def _write_whole_checkpoints(cfg: Config) -> None:
+    """Ours instead of mmengine's checkpoint hook, with its settings; another's, or none where the
+    config wants none (``checkpoint=None``), stays."""
+    hooks = dict(cfg.get("default_hooks") or {})
+    hook = hooks.get("checkpoint", {"type": "CheckpointHook", "interval": 1})  # mmengine's
+    if hook is not None and hook.get("type") in _PLAIN_CHECKPOINT_HOOKS:
+        hooks["checkpoint"] = {**hook, "type": f"{PACKAGE}.WholeCheckpointHook"}
+        cfg.default_hooks = hooks
 
 
 def _guard_finite(cfg: Config, action: str | None) -> None:

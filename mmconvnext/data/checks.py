@@ -15,6 +15,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from mmconvnext.data.fields import misfit
+
 SOURCES = {
     "coco": "https://cocodataset.org/#download",
     "ade20k": "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
@@ -34,7 +36,7 @@ class CocoContents:
         file_names: of the pictures.
         image_ids: of the pictures, in the same order.
         categories: names, in the file's order.
-        counts: category name → number of annotations.
+        counts: category name → number of annotations that belong to an image of the file.
         without_mask: number of annotations that have no ``segmentation``.
     """
 
@@ -81,25 +83,52 @@ def read_coco(path: str, *, labelled: bool = True) -> CocoContents:
         DataError: not JSON, or JSON without COCO's lists, or entries without the fields that
         loading needs.
     """
+    return coco_contents(path, load_coco(path, labelled=labelled))
+
+
+def load_coco(path: str, *, labelled: bool = True) -> dict[str, Any]:
+    """The whole of a COCO annotation file, its form checked; arguments and errors as for
+    :func:`read_coco`."""
     try:
         with Path(path).open(encoding="utf-8") as file:
-            content = json.load(file)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            content: dict[str, Any] = json.load(file)
+    except (ValueError, RecursionError) as error:
         raise DataError(f"annotation file {path} is not JSON: {error}") from error
     needed: dict[str, tuple[str, ...]] = {
         "images": ("id", "file_name"),
         "categories": ("id", "name"),
     }
-    if labelled:
+    if labelled or (isinstance(content, dict) and "annotations" in content):
         needed["annotations"] = ("id", "image_id", "category_id")
     check_form(path, content, needed)
+    return content
+
+
+def coco_contents(path: str, content: dict[str, Any]) -> CocoContents:
+    """What the checks need of ``content``, which :func:`load_coco` read from ``path``.
+
+    Raises:
+        DataError: two categories have the same id.
+    """
+    ids = [_key(category["id"]) for category in content["categories"]]
+    doubles = [str(number) for number, times in Counter(ids).items() if times > 1]
+    if doubles:
+        raise DataError(
+            f"annotation file {path}: several categories have the id {some(doubles)}; give each "
+            "its own, and their annotations"
+        )
     annotations = content.get("annotations") or []
-    names = {category["id"]: category["name"] for category in content["categories"]}
+    names = {_key(category["id"]): category["name"] for category in content["categories"]}
+    known = {_key(image["id"]) for image in content["images"]}
     return CocoContents(
         file_names=[image["file_name"] for image in content["images"]],
         image_ids=[image["id"] for image in content["images"]],
         categories=[category["name"] for category in content["categories"]],
-        counts=Counter(names.get(entry.get("category_id"), "") for entry in annotations),
+        counts=Counter(
+            names.get(_key(entry.get("category_id")), "")
+            for entry in annotations
+            if _key(entry.get("image_id")) in known
+        ),
         without_mask=sum(not entry.get("segmentation") for entry in annotations),
     )
 
@@ -129,6 +158,10 @@ def check_form(path: str, content: Any, needed: dict[str, tuple[str, ...]]) -> N
                     f"annotation file {path} is not COCO JSON: {key}[{number}] has no "
                     f"{lacking[0]!r}"
                 )
+            if wrong := misfit(entry, fields):
+                raise DataError(
+                    f"annotation file {path} is not COCO JSON: {key}[{number}]: {wrong}"
+                )
     if not content["images"]:
         raise DataError(f"annotation file {path} lists no images")
 
@@ -143,8 +176,8 @@ def check_categories(path: str, categories: Sequence[str], classes: Sequence[str
     lacking = [name for name in classes if name not in set(categories)]
     if lacking:
         raise DataError(
-            f"classes disagree: annotation file {path} has {_some(categories)}, it lacks "
-            f"{_some(lacking)} of the "
+            f"classes disagree: annotation file {path} has {some(categories)}, it lacks "
+            f"{some(lacking)} of the "
             f"config's {len(classes)}; set metainfo=dict(classes=(…)) of the dataset to the "
             "file's names"
         )
@@ -162,7 +195,7 @@ def check_annotations(path: str, contents: CocoContents, classes: Sequence[str])
     """Check that the annotation file ``path`` has something to learn: objects of ``classes``."""
     if not any(contents.counts.get(name) for name in classes):
         raise DataError(
-            f"annotation file {path} has no annotation of {_some(classes)}: nothing to train on"
+            f"annotation file {path} has no annotation of {some(classes)}: nothing to train on"
         )
 
 
@@ -189,62 +222,37 @@ def check_ground_truth(what: str, truth: CocoContents, path: str, listed: CocoCo
     if absent:
         raise DataError(
             f"{what} is of other data: {len(absent)} of {len(listed.file_names)} images of {path} "
-            f"are not in it: {_some(absent)}; set its ann_file to {path}"
+            f"are not in it: {some(absent)}; set its ann_file to {path}"
         )
 
 
 def check_pictures(names: Iterable[str], folder: str, listed_in: str) -> None:
-    """Check that the files ``names`` (relative to ``folder``) exist; reads each folder once, not
-    each file.
+    """Check that the files ``names`` (relative to ``folder``) exist.
 
     Raises:
         DataError: how many are absent, and the first three.
     """
+    names = list(names)
+    absent = absent_files(names, folder)
+    if absent:
+        raise DataError(
+            f"{len(absent)} of {len(names)} images named in {listed_in} are not in {folder}: "
+            f"{some(sorted(absent))}"
+        )
+
+
+def absent_files(names: Iterable[str], folder: str) -> list[str]:
+    """Paths of the files ``names`` (relative to ``folder``) that do not exist; reads each folder
+    once, not each file."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in names:
         path = os.path.join(folder, name)  # noqa: PTH118  (100,000 Path objects take seconds)
         by_folder[os.path.dirname(path)].append(path)  # noqa: PTH120
     absent: list[str] = []
-    total = 0
     for parent, paths in by_folder.items():
         present = _file_names(parent)
-        total += len(paths)
         absent += [path for path in paths if _base_name(path) not in present]
-    if absent:
-        raise DataError(
-            f"{len(absent)} of {total} images named in {listed_in} are not in {folder}: "
-            f"{_some(sorted(absent))}"
-        )
-
-
-def check_pairs(
-    pictures: str, masks: str | None, picture_suffix: str, mask_suffix: str
-) -> list[str]:
-    """Check a segmentation data set without a list: pictures with ``picture_suffix``, a mask of the
-    same name each.
-
-    Returns:
-        The names, without suffix.
-
-    Raises:
-        DataError: no picture has the suffix, or pictures have no mask (how many, the first three).
-    """
-    names = _names_below(pictures, picture_suffix)
-    if not names:
-        raise DataError(
-            f"folder {pictures} has no *{picture_suffix}, so there are no images to load; set the "
-            "dataset's img_suffix to that of the images"
-        )
-    if masks is None:
-        return names
-    lacking = sorted(set(names) - set(_names_below(masks, mask_suffix)))
-    if lacking:
-        raise DataError(
-            f"{len(lacking)} of {len(names)} images in {pictures} have no mask *{mask_suffix} "
-            f"in {masks}: "
-            f"{_some(lacking)}"
-        )
-    return names
+    return absent
 
 
 def check_class_count(places: dict[str, int], classes: int, named_in: str) -> None:
@@ -263,6 +271,16 @@ def check_class_count(places: dict[str, int], classes: int, named_in: str) -> No
         )
 
 
+def _belongs(entry: dict[str, Any], images: set[Any]) -> bool:
+    owner = entry.get("image_id")
+    return isinstance(owner, (int, str)) and owner in images
+
+
+def _key(number: Any) -> Any:
+    """An id that can be looked up, whatever the file has there; 1 and 1.0 are the same."""
+    return number if isinstance(number, (int, float, str)) else repr(number)
+
+
 def _base_name(path: str) -> str:
     return os.path.basename(path)  # noqa: PTH119  (100,000 Path objects take seconds)
 
@@ -271,24 +289,11 @@ def _file_names(folder: str) -> set[str]:
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries}
-    except OSError:
+    except (OSError, ValueError):  # ValueError: no folder's name, one with a zero byte, say
         return set()
 
 
-def _names_below(folder: str, suffix: str) -> list[str]:
-    """Relative names, without ``suffix``, of the files below ``folder`` that end in it."""
-    names = []
-    for parent, _, files in os.walk(folder):
-        within = os.path.relpath(parent, folder)
-        prefix = "" if within == "." else f"{within}/"
-        names += [
-            f"{prefix}{file.removesuffix(suffix)}"
-            for file in files
-            if file.endswith(suffix) and not file.startswith(".")
-        ]
-    return names
-
-
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first three of ``names``, and whether there are more."""
     shown = ", ".join(names[:_SHOWN])
     return f"{shown}, …" if len(names) > _SHOWN else shown

@@ -67,7 +67,7 @@ def read_coco_file(path: Path) -> CocoFile:
     try:
         with path.open(encoding="utf-8") as file:
             content = json.load(file)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DataError(
             f"annotation file {path} cannot be read, it may have been cut off: {error}"
         ) from error

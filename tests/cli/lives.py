@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmengine.fileio.backends import LocalBackend
 from mmengine.hooks import Hook
 from mmengine.registry import HOOKS
 
@@ -53,28 +54,21 @@ class Killer(Hook):
 def kill_in_the_middle_of_writing() -> None:
     """Half of a checkpoint's bytes are in its file when the process is killed; or all of them, and
     the file has no name yet."""
-    import torch
+    put, rename = LocalBackend.put, Path.replace
 
-    save, replace = torch.save, os.replace
-
-    def half(value: Any, file: Any, **settings: Any) -> None:
-        save(value, file, **settings)
-        if Killer.moment == "writing" and Killer.count == 0 and hasattr(file, "truncate"):
-            file.flush()
-            file.truncate(file.tell() // 2)
+    def half(self: LocalBackend, content: Any, path: Any) -> None:
+        if Killer.moment == "writing" and Killer.count == 0:
+            put(self, bytes(content)[: len(content) // 2], path)
         Killer.reached("writing")
+        put(self, content, path)
 
-    def unnamed(source: Any, target: Any, **settings: Any) -> None:
+    def unnamed(self: Path, target: Any) -> Path:
         if str(target).endswith(".pth"):
             Killer.reached("renaming")
-        replace(source, target, **settings)
+        return rename(self, target)
 
-    torch.save, os.replace = half, unnamed
-    rename = Path.replace
-    Path.replace = lambda self, target: (  # type: ignore[method-assign]
-        Killer.reached("renaming") if str(target).endswith(".pth") else None,
-        rename(self, target),
-    )[1]
+    LocalBackend.put = half  # type: ignore[method-assign]
+    Path.replace = unnamed  # type: ignore[method-assign,assignment]
 
 
 def life(command: list[str], moment: str, count: int) -> int:

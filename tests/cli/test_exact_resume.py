@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 from mmengine.hooks import Hook
-from mmengine.registry import HOOKS
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.registry import HOOKS, OPTIM_WRAPPERS
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop
 
 from mmconvnext.cli.main import main
@@ -19,7 +20,7 @@ ITERATIONS = 8
 # detector RoIs. Saved in the middle of epochs; the best so far is kept.
 RANDOM = """
 model = dict(backbone=dict(drop_path_rate=0.5, layer_scale_init_value=1.0))
-optim_wrapper = dict(_delete_=True, type="OptimWrapper", optimizer=dict(type="AdamW", lr=1e-2),
+optim_wrapper = dict(_delete_=True, type="{wrapper}", optimizer=dict(type="AdamW", lr=1e-2),
                      accumulative_counts={accumulated})
 default_hooks = dict(
     logger=dict(type="LoggerHook", interval=1),
@@ -30,6 +31,7 @@ custom_hooks = [dict(type="EMAHook", momentum=0.1), dict(type="BreakOff"),
                 dict(type="Drawing")]
 train_dataloader = dict(num_workers={workers}, persistent_workers={workers} > 0)
 """
+SETTINGS = {"workers": 0, "interval": 1, "accumulated": 1, "wrapper": "OptimWrapper"}
 PIPELINES = {
     "detection": """
 from_base = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True)]
@@ -82,12 +84,24 @@ class Drawing(Hook):
         torch.rand(())
 
 
+class CpuAmpOptimWrapper(AmpOptimWrapper):
+    """mmengine's, which asks for a GPU, with PyTorch's scaler for CPUs."""
+
+    def __init__(self, **settings: Any) -> None:
+        OptimWrapper.__init__(self, **settings)
+        self._scale_update_param = None
+        self.loss_scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10, growth_interval=3)
+        self.cast_dtype = torch.bfloat16
+
+
 @pytest.fixture(autouse=True)
-def breaking():
+def registered():
+    OPTIM_WRAPPERS.register_module(module=CpuAmpOptimWrapper)
     for hook in (BreakOff, Drawing):
         HOOKS.register_module(module=hook)
     yield
     BreakOff.after = BreakOff.validating = None
+    del OPTIM_WRAPPERS.module_dict["CpuAmpOptimWrapper"]
     for hook in (BreakOff, Drawing):
         del HOOKS.module_dict[hook.__name__]
 
@@ -97,9 +111,9 @@ def trained(tiny_config, shapes, tmp_path) -> Callable[..., dict[str, Any]]:
     """Trains to the end, broken off where it is said, and resumed; returns the last checkpoint."""
 
     def train(
-        name: str, task: str, loop: str, breaks=(), workers=0, interval=1, accumulated=1, seed="0"
+        name: str, task: str, loop: str, breaks=(), seed: str | None = "0", **settings: Any
     ) -> dict[str, Any]:
-        extra = RANDOM.format(workers=workers, interval=interval, accumulated=accumulated)
+        extra = RANDOM.format(**{**SETTINGS, **settings})
         config = tiny_config(task, extra + PIPELINES[task] + LOOPS[loop])
         work = tmp_path / name
         command = ["train", str(config), "--data-root", str(shapes[task]), "--device", "cpu"]
@@ -154,7 +168,9 @@ def history(checkpoint: dict[str, Any]) -> dict[str, list[float]]:
 def test_a_broken_run_ends_as_a_whole_one(trained, task, loop, workers):
     whole = trained("whole", task, loop)
     # In the middle of an epoch, at its end, and right after a resume.
-    broken = trained("broken", task, loop, [("after", 3), ("after", 4), ("after", 5)], workers)
+    broken = trained(
+        "broken", task, loop, [("after", 3), ("after", 4), ("after", 5)], workers=workers
+    )
     assert_same(whole, broken)
     assert len(history(whole)["train/loss"]) == ITERATIONS
     assert any(name.startswith("val/") for name in history(whole))
@@ -189,6 +205,14 @@ def test_a_broken_validation_is_made_up_for(trained, task, loop):
 def test_gradients_that_wait_for_more_are_kept(trained, loop):
     whole = trained("whole", "segmentation", loop, accumulated=3)
     broken = trained("broken", "segmentation", loop, [("after", 4), ("after", 5)], accumulated=3)
+    assert_same(whole, broken)
+
+
+def test_a_scaler_of_losses_goes_on(trained):
+    amp = {"wrapper": "CpuAmpOptimWrapper"}
+    whole = trained("whole", "segmentation", "iterations", **amp)
+    assert whole["optimizer"]["loss_scaler"]["scale"] == 2.0**12  # grown twice
+    broken = trained("broken", "segmentation", "iterations", [("after", 2), ("after", 5)], **amp)
     assert_same(whole, broken)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_exact_resume import PIPELINES, RANDOM, assert_same
+from test_exact_resume import PIPELINES, RANDOM, SETTINGS, assert_same
 
 KILLS, ITERATIONS = 20, 24
 LIVES = Path(__file__).with_name("lives.py")
@@ -24,7 +24,7 @@ SCHEDULES = {
 
 @pytest.mark.slow
 def test_twenty_kills_leave_the_weights_as_they_would_be(task, tiny_config, shapes, tmp_path):
-    extra = RANDOM.format(workers=1, interval=1, accumulated=1).replace("BreakOff", "Killer")
+    extra = RANDOM.format(**{**SETTINGS, "workers": 1}).replace("BreakOff", "Killer")
     extra = extra.replace(',\n                dict(type="Drawing")', "")
     config = tiny_config(task, extra + PIPELINES[task] + SCHEDULES[task])
 
