@@ -7,7 +7,18 @@ import re
 import pytest
 import torch
 from mmengine.hooks import Hook
-from sample_runs import INF, NAN, AfterEach, Network, make_runner, pictures, same, weights
+from mmengine.logging import MessageHub
+from sample_runs import (
+    INF,
+    NAN,
+    AfterEach,
+    Network,
+    Trouble,
+    make_runner,
+    pictures,
+    same,
+    weights,
+)
 from torch import nn
 
 from mmconvnext.hooks import FiniteGuardHook, NonFiniteError
@@ -98,8 +109,20 @@ def test_after_a_skipped_batch_all_is_as_if_it_had_never_come(tmp_path, kind):
 
 
 def test_looking_for_the_place_draws_nothing_from_the_generators(tmp_path):
+    class Restless(Trouble):
+        """Draws more if it is called a second time in an iteration."""
+
+        seen = -1
+
+        def forward(self, x):
+            now = MessageHub.get_current_instance().get_info("iter")
+            torch.rand(5 if now == self.seen else 2)
+            self.seen = now
+            return super().forward(x)
+
     def run(name: str, at: list[int]) -> torch.Tensor:
-        model = network("output", at, drop=0.5)
+        model = network()
+        model.stem[2] = Restless("output", at)
         make_runner(tmp_path / name, model, pictures(8), FiniteGuardHook("skip")).train()
         return torch.get_rng_state()
 
