@@ -42,7 +42,7 @@ class LossOfEachProcess(Hook):
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         with (Path(runner.work_dir) / f"losses_{get_rank()}.txt").open("a") as file:
-            file.write(f"{float(outputs['loss'])!r}\n")
+            file.write(f"{outputs['loss'].item()!r}\n")
 
 
 @MODELS.register_module(force=True)

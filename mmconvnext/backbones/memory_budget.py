@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -174,14 +176,29 @@ def measure(network: ConvNeXt, like: Tensor) -> list[dict[str | None, Kept]]:
     side = 2 * network.min_size
     found: list[dict[str | None, Kept]] = [{} for _ in range(network.out_indices[-1] + 1)]
     try:
-        for mode in MODES:
-            set_modes(network, (mode,) * len(modes_now))
-            small, large = (_kept_by_stage(network, like, side, w) for w in (side, 2 * side))
-            for stage, less, more in zip(found, small, large, strict=True):
-                stage[mode] = (2 * less - more, (more - less) / side**2)
+        with _put_together([stage[0] for stage in stages]):
+            for mode in MODES:
+                set_modes(network, (mode,) * len(modes_now))
+                small, large = (_kept_by_stage(network, like, side, w) for w in (side, 2 * side))
+                for stage, less, more in zip(found, small, large, strict=True):
+                    stage[mode] = (2 * less - more, (more - less) / side**2)
     finally:
         set_modes(network, modes_now)
     return found
+
+
+@contextmanager
+def _put_together(blocks: list[Any]) -> Iterator[None]:
+    """Blocks that are divided among processes (FSDP) are whole while they are called. Here they are
+    measured, which does not go through a call."""
+    divided = [block for block in blocks if hasattr(block, "unshard")]
+    for block in divided:
+        block.unshard()
+    try:
+        yield
+    finally:
+        for block in divided:
+            block.reshard()
 
 
 def _kept_by_stage(network: ConvNeXt, like: Tensor, height: int, width: int) -> list[int]:

@@ -52,6 +52,10 @@ def command(root) -> Callable[..., list[str]]:
     """Arguments of a training of ``task``'s config, or that of ``name``, in ``root / name``."""
 
     def of(task: str, name: str, *options: str, iterations: int = ITERATIONS) -> list[str]:
+        # One seed's weights differ between the runners: FlexibleRunner builds the data first.
+        start = root / f"{task}_start" / "iter_1.pth"
+        if name != start.parent.name and "--resume" not in options:
+            options = (*options, f"load_from={start}")
         config = root / f"{name}.py" if (root / f"{name}.py").is_file() else root / f"{task}.py"
         settings = [option for option in options if "=" in option]
         return [
@@ -69,6 +73,8 @@ def command(root) -> Callable[..., list[str]]:
 def work(root, command) -> Path:
     """The folder, with all runs in it."""
     seg, halfway = "segmentation", f"iter_{HALF}.pth"
+    standing = "optim_wrapper.optimizer.lr=0.0"
+    _run_alone(*(command(task, f"{task}_start", standing, iterations=1) for task in MAKERS))
     two = [
         *(command(task, f"{task}_{way}", *WAYS[way]) for task in MAKERS for way in WAYS),
         *(
@@ -84,16 +90,19 @@ def work(root, command) -> Path:
         command(seg, "ddp_to_fsdp", "--fsdp", "--resume", str(root / f"{seg}_ddp" / halfway)),
     ]
     run_in_two([[*arguments[:1], *LAUNCHED, *arguments[1:]] for arguments in two], root)
-    one = [
+    _run_alone(
         *(command(task, f"{task}_one", ALONE) for task in MAKERS),
         command(seg, "accumulated_one", *_accumulating(4), iterations=80),
         command(seg, "clipped_one", ALONE, "optim_wrapper.clip_grad.max_norm=0.1"),
         command(seg, "fsdp_to_one", ALONE, "--resume", str(root / f"{seg}_fsdp" / halfway)),
-    ]
-    for arguments in one:
+    )
+    return root
+
+
+def _run_alone(*commands: list[str]) -> None:
+    for arguments in commands:
         assert main(arguments) == 0
         forget_names()
-    return root
 
 
 def _accumulating(count: int) -> tuple[str, str]:
@@ -101,7 +110,11 @@ def _accumulating(count: int) -> tuple[str, str]:
 
 
 def saved(folder: Path, iterations: int = ITERATIONS) -> dict:
-    return torch.load(folder / f"iter_{iterations}.pth", weights_only=False)
+    found = torch.load(folder / f"iter_{iterations}.pth", weights_only=False)
+    # mmengine's DDPStrategy saves the names that its wrapper gives.
+    weights = found["state_dict"].items()
+    found["state_dict"] = {name.removeprefix("module."): value for name, value in weights}
+    return found
 
 
 def same(found: list[float], expected: list[float]) -> None:
