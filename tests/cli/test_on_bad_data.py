@@ -192,6 +192,7 @@ def test_twenty_pictures_in_a_row_are_no_exception(run, own_data, capsys):
     assert "20 pictures in a row cannot be used, at last " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not torch.distributed.is_gloo_available(), reason="this PyTorch has no gloo to try it with"
 )
