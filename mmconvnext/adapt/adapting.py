@@ -11,7 +11,8 @@ from mmengine.config import Config
 from mmengine.dist import is_distributed
 
 from mmconvnext.adapt.errors import AdaptError
-from mmconvnext.adapt.levels import Levels, levels_of, replacement_of
+from mmconvnext.adapt.form import check_config, check_owner
+from mmconvnext.adapt.levels import STRIDES, Levels, levels_of, replacement_of
 from mmconvnext.adapt.names import DETECTION, SEGMENTATION, licence, settings
 from mmconvnext.adapt.norms import plain_batch_norm
 from mmconvnext.adapt.rewiring import Rewiring, check_neck
@@ -57,8 +58,7 @@ def with_convnext(
     Raises:
         AdaptError: an unknown name, or what in the config stands in the way.
     """
-    if not isinstance(cfg.get("model"), dict):
-        raise AdaptError("the config has no model")
+    check_config(cfg)
     adapted = Adapted(deepcopy(cfg))
     cfg = adapted.config
     scope = cfg.get("default_scope") or "mmengine"
@@ -100,12 +100,13 @@ def _replace(
 ) -> bool:
     """Replace one backbone, in place; returns whether some of its maps are read by nothing."""
     old, where = owner["backbone"], f"{path}backbone"
-    inner = next((key for key, value in old.items() if key.endswith("backbone_cfg") and value), "")
-    if inner:
-        raise AdaptError(
-            f"{where} ({old['type']}) is built around the layers of {where}.{inner} "
-            f"({old[inner].get('type')}); there is no place for a ConvNeXt"
-        )
+    check_owner(owner, path)
+    for key, value in old.items():
+        if str(key).endswith("backbone_cfg") and isinstance(value, dict) and value:
+            raise AdaptError(
+                f"{where} ({old['type']}) is built around the layers of {where}.{key} "
+                f"({value.get('type')}); there is no place for a ConvNeXt"
+            )
     check_neck(owner, path)
     levels = levels_of(old, where, old.get("_scope_") or scope)
     place = replacement_of(old, levels, where)
@@ -120,7 +121,7 @@ def _replace(
         new["frozen_stages"] = min(frozen, 4)
     elif frozen == 0:
         changes.append(f"{where}.frozen_stages: 0, the stem alone -> none; 1: stem and first stage")
-    channels = resolve_arch(new.get("arch", "tiny")).channels
+    channels = _channels(new)
     given = Levels(tuple(channels[i] for i in place.out_indices), levels.strides)
     owner["backbone"] = new
     owner.pop("pretrained", None)
@@ -129,6 +130,20 @@ def _replace(
     rewiring.run()
     changes += rewiring.changes
     return rewiring.used != set(range(len(levels.channels)))
+
+
+def _channels(backbone: dict[str, Any]) -> tuple[int, ...]:
+    """Of the stages of a ConvNeXt with these arguments."""
+    try:
+        channels = resolve_arch(backbone.get("arch", "tiny")).channels
+    except ValueError as error:
+        raise AdaptError(str(error)) from error
+    if len(channels) != len(STRIDES):
+        raise AdaptError(
+            f"arch: expected {len(STRIDES)} stages, of strides {', '.join(map(str, STRIDES))}, "
+            f"found {len(channels)}"
+        )
+    return channels
 
 
 def _told(backbone: dict[str, Any]) -> str:
@@ -147,6 +162,7 @@ def _import_package(cfg: Config) -> None:
     imports = cfg.get("custom_imports")
     if imports is None:
         cfg.custom_imports = {"imports": [PACKAGE], "allow_failed_imports": False}
-    elif PACKAGE not in imports["imports"]:
-        names = imports["imports"]
-        imports["imports"] = [PACKAGE, *([names] if isinstance(names, str) else names)]
+        return
+    names = [imports["imports"]] if isinstance(imports["imports"], str) else imports["imports"]
+    if PACKAGE not in names:
+        imports["imports"] = [PACKAGE, *names]

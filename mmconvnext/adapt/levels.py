@@ -58,8 +58,8 @@ def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
         arguments = {**THEIR_DEFAULTS, **arguments, "type": OURS}
     elif str(kind).startswith("mmpretrain.") and not is_installed():
         raise AdaptError(f"{where} ({kind}) is mmpretrain's, which is not installed; install it")
-    side = _picture_side(arguments)
     try:
+        side = _picture_side(arguments)
         outs = _try(arguments, scope)
     except Exception as error:  # whatever the other package raises
         reason = str(error).strip().splitlines()
@@ -68,7 +68,7 @@ def levels_of(backbone: Mapping[str, Any], where: str, scope: str) -> Levels:
             f"{type(error).__name__}: {reason[0] if reason else ''}"
         ) from error
     levels = trained = _as_levels(outs, side)
-    if levels is None:
+    if levels is None or not levels.channels:
         raise AdaptError(
             f"{where} ({kind}) does not give feature maps, so no pyramid can be put there"
         )
@@ -114,7 +114,7 @@ def replacement_of(backbone: Mapping[str, Any], levels: Levels, where: str) -> R
     alone = len(set(strides)) == len(strides) and set(strides) <= set(STRIDES)
     indices: tuple[int, ...] = ()
     if _is_staged(kind) and "out_indices" in backbone:
-        indices = tuple(backbone["out_indices"])
+        indices = tuple(sorted(set(backbone["out_indices"])))  # in whatever order they stand
     elif alone:
         indices = tuple(STRIDES.index(stride) for stride in strides)
     elif _is_staged(kind) or len(strides) == len(STRIDES):

@@ -117,6 +117,8 @@ class Rewiring:
 
     def _are(self, index: Any, channels: Any, levels: range) -> bool:
         """Whether maps ``index`` of the old backbone, of those in ``levels``, have ``channels``."""
+        if not all(isinstance(i, int) for i in index):
+            return False
         places = [i % len(self.old) for i in index]
         return set(places) <= set(levels) and [self.old[i] for i in places] == list(channels)
 
@@ -130,10 +132,11 @@ class Rewiring:
         """mmdet's detectors on one map, without a neck: their heads read it, whatever says so."""
         if self.used or len(self.old) != 1:
             return
-        head = self.owner.get("roi_head") or {}
-        if head.get("shared_head"):
+        head = self.owner.get("roi_head")
+        shared = head.get("shared_head") if isinstance(head, dict) else None
+        if isinstance(shared, dict):
             raise AdaptError(
-                f"{self.path}roi_head.shared_head ({head['shared_head'].get('type')}) is the last "
+                f"{self.path}roi_head.shared_head ({shared.get('type')}) is the last "
                 "stage of the old backbone and takes its channels only; use the method's config "
                 "with an FPN"
             )
@@ -146,7 +149,7 @@ class Rewiring:
 
     def _nodes(self) -> Iterator[tuple[dict[str, Any], str]]:
         for key, value in self.owner.items():
-            if key not in _OTHERS and not key.startswith(_TEACHER):
+            if key not in _OTHERS and not str(key).startswith(_TEACHER):
                 yield from dicts(value, f"{self.path}{key}")
 
     def _set(self, node: dict[str, Any], key: str, value: Any, path: str) -> None:

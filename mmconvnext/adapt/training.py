@@ -77,7 +77,7 @@ def train_as_published(cfg: Config, published: dict[str, Any]) -> list[str]:
     kept = {
         key: value
         for key, value in ((wrapper.get("paramwise_cfg") or {}).get("custom_keys") or {}).items()
-        if not any(part in key.split(".") for part in _OLD_KEYS)
+        if not any(part in str(key).split(".") for part in _OLD_KEYS)
     }
     if kept:
         paramwise["custom_keys"] = {**kept, **paramwise.get("custom_keys", {})}

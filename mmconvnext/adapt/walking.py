@@ -53,7 +53,7 @@ def class_counts(node: Any, path: str = "model") -> Iterator[tuple[str, int]]:
         for key, value in node.items():
             if key == "num_classes" and isinstance(value, int):
                 yield f"{path}.{key}", value
-            elif key not in _OTHER_COUNTS and not key.startswith("loss"):
+            elif key not in _OTHER_COUNTS and not str(key).startswith("loss"):
                 yield from class_counts(value, f"{path}.{key}")
     elif isinstance(node, (list, tuple)):
         for number, item in enumerate(node):

@@ -46,14 +46,14 @@ def resolve_arch(arch: str | Mapping[str, Sequence[int]]) -> Arch:
     if isinstance(arch, str):
         require(arch in ARCHS, "arch", f"one of {', '.join(ARCHS)} or a dict", arch)
         return ARCHS[arch]
-    keys = {"depths", "channels"}
+    keys = ("depths", "channels")  # the first is what the other's length is compared with
     require(
-        isinstance(arch, Mapping) and set(arch) == keys,
+        isinstance(arch, Mapping) and set(arch) == set(keys),
         "arch",
         "a name or a dict with the keys depths and channels",
         arch,
     )
-    for key in sorted(keys):
+    for key in keys:
         numbers = arch[key]
         require(
             isinstance(numbers, (list, tuple))

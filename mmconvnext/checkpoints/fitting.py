@@ -28,7 +28,7 @@ class Network:
     def of(cls, weights: Mapping[str, Tensor]) -> Network:
         """The network that has the weights, by our names."""
         kernels = {
-            (int(match[1]), int(match[2])): value.shape[0]
+            (int(match[1]), int(match[2])): value.shape[0] if value.ndim else 0
             for key, value in weights.items()
             if (match := re.fullmatch(r"stages\.(\d+)\.(\d+)\.dwconv\.weight", key))
         }
@@ -57,7 +57,9 @@ def fit_stem(
     if how not in (None, *STEMS):
         raise CheckpointError(f"init_cfg.stem: expected one of {', '.join(STEMS)}, found {how!r}")
     wanted, stem = expected.get(STEM), found.get(STEM)
-    if wanted is None or stem is None or stem.shape[1] == wanted.shape[1]:
+    if wanted is None or stem is None or stem.ndim != wanted.ndim:
+        return found
+    if stem.shape[1] in (0, wanted.shape[1]):
         return found
     theirs, ours = stem.shape[1], wanted.shape[1]
     if how is None:

@@ -74,7 +74,9 @@ def _dense(name: str, value: Tensor) -> tuple[str, Tensor]:
     name = re.sub(r"\.(ln|linear)\.", ".", name)
     if not name.endswith(".kernel"):
         return name, value
-    size = math.isqrt(value.shape[0])
+    if value.ndim not in (2, 3) or math.isqrt(len(value)) ** 2 != len(value):
+        return name.removesuffix("kernel") + "weight", value  # of a shape that fits nowhere
+    size = math.isqrt(len(value))
     if value.ndim == 2:
         value = value[:, None]
     value = value.permute(2, 1, 0).unflatten(-1, (size, size)).transpose(-1, -2)
@@ -148,6 +150,8 @@ def _transformers_dinov3(model: str) -> Table:
         (f"{model}stages.{{s}}.downsample_layers.{{n}}.{{w}}", "downsample_layers.{s}.{n}.{w}"),
         *_block(f"{model}stages.{{s}}.layers.{{b}}.", _HF_NAMES),
         ("layer_norm.{w}", "norm3.{w}"),
+        # The bare network inside of somebody's model, as its `model`.
+        *((("model.layer_norm.{w}", "norm3.{w}"),) if model else ()),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -74,7 +75,7 @@ def compare_keys(model: Mapping[str, Tensor], checkpoint: Mapping[str, Tensor]) 
     )
 
 
-def shown(keys: list[str] | tuple[str, ...]) -> str:
+def shown(keys: Sequence[Any]) -> str:
     """The first keys, and whether there are more."""
     more = ", …" if len(keys) > SHOWN else ""
-    return ", ".join(keys[:SHOWN]) + more
+    return ", ".join(map(str, keys[:SHOWN])) + more

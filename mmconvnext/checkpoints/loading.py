@@ -139,13 +139,26 @@ def find_weights(
             f"{shown(list(checkpoint))}; take the trained ones, without ema"
         )
     found = checkpoint if inner is None else inner
-    weights = OrderedDict((_unwrapped(k), v) for k, v in found.items() if torch.is_tensor(v))
+    weights = OrderedDict(
+        (_unwrapped(k), v) for k, v in found.items() if isinstance(k, str) and _is_weight(v)
+    )
     # The versions of layers, by which some of them read older files.
-    versions = getattr(found, "_metadata", {})
+    versions = getattr(found, "_metadata", None)
     vars(weights)["_metadata"] = {
-        _unwrapped(f"{k}.").removesuffix("."): versions[k] for k in versions
+        _unwrapped(f"{k}.").removesuffix("."): version
+        for k, version in (versions.items() if isinstance(versions, Mapping) else ())
+        if isinstance(version, Mapping)
     }
     return weights
+
+
+def _is_weight(value: Any) -> bool:
+    """Whether ``value`` holds numbers that a layer takes as they are."""
+    return (
+        torch.is_tensor(value)
+        and value.layout is torch.strided
+        and not (value.is_meta or value.is_quantized or value.is_complex())
+    )
 
 
 def convert_backbone(weights: Mapping[str, Tensor], prefix: str | None, source: str) -> Converted:

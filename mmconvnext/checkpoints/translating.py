@@ -129,7 +129,7 @@ def _shaped(name: str, value: Tensor) -> Tensor:
     if name.endswith((".gamma", ".bias")):
         return value.reshape(-1)
     if ".pwconv" in name:
-        return value.reshape(value.shape[0], -1)
+        return value.flatten(1) if value.ndim > 1 else value
     return value
 
 

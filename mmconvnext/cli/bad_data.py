@@ -60,8 +60,7 @@ class DataCheck:
         Raises:
             DataError: nothing is left.
         """
-        masks = any(step.get("with_mask") for step in dataset.steps("LoadAnnotations"))
-        bad = find_bad_entries(content, masks=masks)
+        bad = find_bad_entries(content, masks=dataset.masks)
         places = {
             number: os.path.join(folder, image["file_name"])  # noqa: PTH118  (100,000 of them)
             for number, image in enumerate(content["images"])

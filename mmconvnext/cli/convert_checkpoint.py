@@ -93,9 +93,10 @@ def convert_checkpoint(args: argparse.Namespace) -> None:
     with _errors_name_the_options():
         weights = find_weights(content, ema=args.ema, source=source)
         networks = find_networks(weights, args.prefix, source)
+    check_complete(networks[0], source)
     converted = convert(weights, networks, args.to, backbone_only=args.backbone_only)
     networks = networks if converted.whole else networks[:1]
-    for network in networks:
+    for network in networks[1:]:
         check_complete(network, source)
     meta, lost = read_meta(args.src, content)
     meta["mmconvnext"] = origin(args.src, networks[0].format.name)
@@ -141,7 +142,7 @@ def check_complete(network: Converted, source: str) -> None:
 
     found, kind = network.weights, Network.of(network.weights)
     stem = found.get(STEM)
-    if stem is None or stem.ndim != 4:
+    if stem is None or stem.ndim != 4 or 0 in stem.shape:
         raise CheckpointError(f"{source}: expected a ConvNeXt with a stem of one 4x4 convolution")
     scaled = any(key.endswith(".gamma") and ".grn." not in key for key in found)
     try:
@@ -204,7 +205,7 @@ def _left_out(
         inner = value.values() if isinstance(value, Mapping) else [value]
         return any(id(item) in used for item in inner)
 
-    others = [key for key, value in content.items() if key != "meta" and not is_used(value)]
+    others = [str(key) for key, value in content.items() if key != "meta" and not is_used(value)]
     if others:
         yield f"left out: {', '.join(others)}"
     if lost:

@@ -67,11 +67,11 @@ def read_coco_file(path: Path) -> CocoFile:
     try:
         with path.open(encoding="utf-8") as file:
             content = json.load(file)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DataError(
             f"annotation file {path} cannot be read, it may have been cut off: {error}"
         ) from error
-    checks.check_form(str(path), content, _FIELDS)
+    checks.check_form(str(path), content, _FIELDS, firm=_FIELDS)
     images, categories = content["images"], content["categories"]
     return CocoFile(
         sizes={str(image["file_name"]): _size(image) for image in images},

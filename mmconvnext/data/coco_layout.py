@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -70,7 +71,8 @@ def image_folder(root: Path, annotations: str, names: Iterable[str]) -> str:
     looked_at = list(names)[:_LOOKED_AT]
 
     def hits(folder: Path) -> int:
-        return sum((folder / name).is_file() for name in looked_at)
+        # Unlike Path's, it has an answer for names that no file can have, too.
+        return sum(os.path.isfile(folder / name) for name in looked_at)  # noqa: PTH113
 
     best = max(present, key=hits, default=root / usual[0])  # the first of equals
     if not hits(best):
@@ -82,7 +84,7 @@ def image_folder(root: Path, annotations: str, names: Iterable[str]) -> str:
 def _has_images(file: Path) -> bool:
     try:
         content = json.loads(file.read_bytes())
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         return False
     return isinstance(content, dict) and isinstance(content.get("images"), list)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -117,7 +118,9 @@ def _elsewhere(folder: Path, names: list[str]) -> dict[str, int]:
     """Bytes of the files among ``names`` that a listing of ``folder`` does not show: names that
     lead out of it, other suffixes."""
     paths = {name: folder / name for name in names}
-    return {name: path.stat().st_size for name, path in paths.items() if path.is_file()}
+    # Unlike Path's, it has an answer for names that no file can have, too.
+    there = {name: path for name, path in paths.items() if os.path.isfile(path)}  # noqa: PTH113
+    return {name: path.stat().st_size for name, path in there.items()}
 
 
 def _inspect_images(images: _Images, workers: int, progress: Progress | None) -> Part:

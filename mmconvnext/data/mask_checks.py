@@ -85,8 +85,12 @@ def check_masks(
     numbers = Numbers(classes, reduce_zero_label, named_in)
     learnt = False
     for path in paths[:: -(-len(paths) // _LOOKED_AT) or 1]:
-        with Image.open(path) as picture:
-            mask = np.asarray(picture)
+        try:
+            with Image.open(path) as picture:
+                mask = np.asarray(picture)
+        except Exception as error:  # damaged files raise whatever the decoder stumbles over
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"mask {path} does not decode: {reason}; get it again") from error
         if mask.ndim != 2:
             raise DataError(
                 f"mask {path} has {mask.shape[2]} channels; expected one channel of class numbers"

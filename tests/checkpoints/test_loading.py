@@ -13,10 +13,13 @@ from sample_checkpoints import error_of
 from torch import nn
 
 from mmconvnext.backbones import ConvNeXt
+from mmconvnext.checkpoints.formats import FORMATS
 from mmconvnext.checkpoints.keys import compare_keys
 from mmconvnext.checkpoints.loading import load_pretrained_backbone
 from mmconvnext.checkpoints.reading import CheckpointError
+from mmconvnext.checkpoints.translating import from_native
 
+NORMS_BUT_LAST = ("norm0", "norm1", "norm2")
 TINY = {"depths": [1, 1, 4, 1], "channels": [4, 4, 4, 8]}
 
 
@@ -98,6 +101,17 @@ def test_layouts_load_exactly(save, pack, prefix):
     source, net = network(0), network(1)
     load_pretrained_backbone(net, save(pack(source)), prefix)
     assert_loaded(net, source)
+
+
+def test_dinov3_inside_of_a_model_loads_exactly(save):
+    """Somebody's `self.model`; its norm lay outside of `model.` where transformers has one."""
+    native = {k: v for k, v in network(0).state_dict().items() if k[:5] not in NORMS_BUT_LAST}
+    bare = next(f for f in FORMATS if f.first_kernel == "stages.0.layers.0.depthwise_conv.weight")
+    inside = {f"model.{key}": value for key, value in from_native(native, bare).items()}
+    net = network(1)
+    report = load_pretrained_backbone(net, save(inside))
+    assert not report.dropped
+    assert_loaded(net, network(0), but=NORMS_BUT_LAST)
 
 
 def test_v2_weights_load_exactly(save):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,3 +66,11 @@ def test_at_most_twenty_of_many_masks_are_looked_at(masks, monkeypatch):
     paths = masks(*([0, 1] for _ in range(45)))
     check_masks(paths, 2, reduce_zero_label=False, named_in="data")
     assert len(seen) == 15 and {paths[0], paths[42]} <= set(seen)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", None])
+def test_a_mask_that_does_not_decode_is_named(masks, content):
+    path = Path(masks([0, 1])[0])
+    path.write_bytes(path.read_bytes()[:45] if content is None else content)
+    with pytest.raises(DataError, match=f"mask {path} does not decode: .*; get it again"):
+        check_masks([str(path)], 3, reduce_zero_label=False, named_in="data")
