@@ -124,8 +124,6 @@ def _image_problem(image: dict[str, Any], doubles: set[Any]) -> str:
         return f"the id {image['id']!r} is neither a number nor a word"
     if image["id"] in doubles:
         return "several images have this id, so that their objects cannot be told apart"
-    if not isinstance(image["file_name"], str):
-        return f"file_name is {image['file_name']!r}, not a name"
     for key in ("width", "height"):
         value = image.get(key)
         if not isinstance(value, (int, float)) or value < 1 or value % 1:
@@ -167,11 +165,13 @@ def _run_length_problem(outline: dict[str, Any], size: tuple[int, int]) -> str:
         )
     counts = outline.get("counts")
     try:
-        lengths = run_lengths(counts) if isinstance(counts, str) else np.array(counts, dtype=float)
-        total, negative = int(lengths.sum()), bool((lengths < 0).any())
-    except (ValueError, TypeError, IndexError, OverflowError):
+        lengths = run_lengths(counts) if isinstance(counts, str) else np.array(counts)
+    except (ValueError, IndexError):
         return "its run lengths cannot be read"
-    if negative or total != width * height:
+    if lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+        return f"expected run lengths as text or whole numbers, found {_short(counts)}"
+    total = int(lengths.sum())
+    if (lengths < 0).any() or total != width * height:
         return f"its run lengths cover {total} pixels, the image has {width * height}"
     return ""
 

@@ -45,12 +45,37 @@ def test_reads_names_in_the_files_order(annotations):
         ({"annotations": [{"id": 1, "image_id": 1}]}, "annotations[0] has no 'category_id'"),
         ({"categories": ["cat"]}, "categories[0] has no 'id'"),
         ({"images": []}, "lists no images"),
+        (
+            {"images": [{"id": 1, "file_name": 7}]},
+            "images[0]: expected text as its 'file_name', found 7",
+        ),
+        (
+            {"categories": [{"id": 7, "name": None}]},
+            "categories[0]: expected text as its 'name', found None",
+        ),
+        (
+            {"categories": [{"id": 7, "name": "cat"}, {"id": 7.0, "name": "dog"}]},
+            "several categories have the id 7",
+        ),
     ],
 )
 def test_what_is_not_coco_is_named(annotations, changed, said):
     with pytest.raises(DataError) as error:
         checks.read_coco(annotations(**changed))
     assert said in str(error.value) and "instances.json" in str(error.value)
+
+
+def test_annotations_of_no_image_count_for_nothing_and_ids_may_be_floats(annotations):
+    contents = checks.read_coco(
+        annotations(
+            annotations=[
+                {"id": 1, "image_id": 1.0, "category_id": 7.0},
+                {"id": 2, "image_id": "1", "category_id": 7},
+                {"id": 3, "image_id": [1], "category_id": {}},
+            ]
+        )
+    )
+    assert contents.counts == {"cat": 1}
 
 
 def test_a_test_set_needs_no_annotations(annotations):
