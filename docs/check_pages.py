@@ -1,5 +1,6 @@
-"""Runs the commands of the pages in docs/, each page from its first line to its last in a folder of
-its own, and compares what they print with what the page shows: the words, not the numbers.
+"""Runs the commands and scripts of the pages in docs/, each page from its first line to its last in
+a folder of its own, and compares what they print with what the page shows: the words, not the
+numbers.
 
     docs/check_pages.py [PAGE…] [--data DIR]    DIR: holds tiny_coco and tiny_ade, for first_run.md
 """
@@ -28,7 +29,8 @@ class Plan:
 
     Args:
         untried: why a block is left out, by the beginning of its first command.
-        files: names that the page's Python blocks are saved under, in order.
+        files: names that the page's Python blocks are saved under, in order; those that import
+            something first are no configs and are run.
         instead: what stands for the page's placeholders.
         before: a Python script that makes what the page takes for granted.
         photos: whether it takes the photos that --data names.
@@ -86,10 +88,11 @@ PLANS = {
 
 @dataclass(frozen=True)
 class Block:
-    """Commands of a page, and the output that it shows below them, empty if none."""
+    """Commands of a page, and the output that it shows below them, empty if none; or a script."""
 
     commands: str
     shown: str
+    python: bool = False
 
     @property
     def first(self) -> str:
@@ -103,12 +106,13 @@ def pages() -> list[Path]:
 
 
 def blocks(page: Path) -> Iterator[Block]:
-    """The blocks of commands, in order."""
+    """The blocks of commands and the scripts, in order."""
     fences = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.S | re.M)
     for number, (language, text) in enumerate(fences):
-        if language == "sh":
+        script = language == "python" and re.match(r"(import|from) ", text) is not None
+        if language == "sh" or script:
             following, shown = fences[number + 1] if number + 1 < len(fences) else ("-", "")
-            yield Block(text, "" if following else shown)
+            yield Block(text, "" if following else shown, script)
 
 
 def reason_against(plan: Plan, block: Block) -> str:
@@ -131,7 +135,7 @@ def _words(line: str) -> list[str]:
     if "━━" in line:  # a bar, which only a terminal sees, or a table's edge
         return []
     known = [word for word in line.split() if "…" not in word and word not in "[]│|"]
-    return [word for word in known if not re.fullmatch(r"[\[\]\d.,:/e+-]+", word)]
+    return [word for word in known if not re.fullmatch(r"[\[\]()\d.,:/e+-]+", word)]
 
 
 def _in_order(words: list[str], line: str) -> bool:
@@ -151,7 +155,7 @@ def try_page(page: Path, data: Path | None) -> list[str]:
                 print(f"{page.name}: {block.first[:60]}: not tried: {why}", flush=True)
                 continue
             started = time.monotonic()
-            done = run(block.commands, Path(folder), plan)
+            done = run(block, Path(folder), plan)
             printed = done.stdout + done.stderr
             if done.returncode:
                 wrong.append(
@@ -183,12 +187,14 @@ def prepare(folder: Path, page: Path, plan: Plan, data: Path | None) -> None:
         )
 
 
-def run(commands: str, folder: Path, plan: Plan) -> subprocess.CompletedProcess[str]:
-    """Run the commands of a block in one shell, which stops at the first that fails."""
+def run(block: Block, folder: Path, plan: Plan) -> subprocess.CompletedProcess[str]:
+    """Run a block's commands in one shell, which stops at the first that fails; or the script."""
+    commands = block.commands
     for placeholder, value in plan.instead.items():
         commands = re.sub(rf"\b{placeholder}\b", value, commands)
+    shell = [sys.executable] if block.python else ["bash", "-euo", "pipefail"]
     return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", commands],
+        [*shell, "-c", commands],
         cwd=folder,
         env=surroundings(),
         capture_output=True,

@@ -18,6 +18,7 @@ from mmengine.registry import LOOPS as ROOT_LOOPS
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
+from mmengine.registry import STRATEGIES as ROOT_STRATEGIES
 from mmengine.registry import Registry
 
 from mmconvnext.compat.when_imported import change_module
@@ -82,6 +83,9 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 )
 HOOKS = Registry("hook", parent=ROOT_HOOKS, scope=SCOPE, locations=["mmconvnext.hooks"])
 LOOPS = Registry("loop", parent=ROOT_LOOPS, scope=SCOPE, locations=["mmconvnext.loops"])
+STRATEGIES = Registry(
+    "strategy", parent=ROOT_STRATEGIES, scope=SCOPE, locations=["mmconvnext.strategies"]
+)
 
 T = TypeVar("T", bound=type)
 

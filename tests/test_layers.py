@@ -20,6 +20,7 @@ MIDDLE = (
     "hooks",
     "inference",
     "loops",
+    "strategies",
     "visualization",
 )
 

@@ -133,3 +133,9 @@ def _distribute_on_cpu(cfg: Config) -> None:
         **(cfg.get("model_wrapper_cfg") or {}),
     }
     cfg.model_wrapper_cfg = {**wrapper, "device_ids": None}
+    strategy = cfg.get("strategy") or {}
+    if strategy.get("type") == "DDPStrategy":  # it would name a GPU
+        strategy["model_wrapper"] = {
+            **cfg.model_wrapper_cfg,
+            **(strategy.get("model_wrapper") or {}),
+        }

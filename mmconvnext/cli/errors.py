@@ -12,6 +12,7 @@ from typing import NoReturn
 from mmconvnext.cli.processes import rank, world_size
 
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+STOPPED = 75  # by a signal, with a checkpoint: mmconvnext/hooks/preemption.py leaves with it
 _LONGEST_LINE = 600
 _TRACEBACK = "Traceback (most recent call last)"
 
@@ -32,12 +33,17 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
     """Call ``run`` and turn what it raises into one line on stderr; returns the exit status.
 
     Bad input (:class:`UsageError`, errors of data, checkpoints and adaptation) gives 2, an
-    interrupt 130, anything else 1. ``debug`` prints the traceback before the line. One process of
-    several names itself; that all were interrupted the first alone says.
+    interrupt 130, a training that left for a signal 75 (it has said so), anything else 1.
+    ``debug`` prints the traceback before the line. One process of several names itself; that all
+    were interrupted the first alone says.
     """
     try:
         run()
         return DONE
+    except SystemExit as leaving:
+        if leaving.code != STOPPED:
+            raise
+        return STOPPED
     except (KeyboardInterrupt, Exception) as error:
         # Here, since what only prints help shall not wait for PyTorch.
         from mmconvnext.adapt.errors import AdaptError

@@ -25,6 +25,7 @@ COMMANDS = {
     "lr": ("mmconvnext.cli.lr", "the learning rate of each layer over the schedule", LOOKING),
     "infer": ("mmconvnext.cli.infer", "what a trained model finds in pictures", LOOKING),
     "report": ("mmconvnext.cli.report", "one HTML page on training runs", LOOKING),
+    "replay": ("mmconvnext.cli.replay", "a batch whose loss was not finite, once more", LOOKING),
     "recipes": ("mmconvnext.cli.recipes", "list the recipes and their figures", CONFIGS),
     "adapt": ("mmconvnext.cli.adapt", "put a ConvNeXt into any config of mmdet or mmseg", CONFIGS),
     "convert-checkpoint": (
@@ -49,6 +50,11 @@ COMMANDS = {
         SURROUNDINGS,
     ),
     "benchmark": ("mmconvnext.cli.benchmark", "time and memory beside the peers", SURROUNDINGS),
+    "parity": (
+        "mmconvnext.cli.parity",
+        "train beside mmdet's and mmseg's own ConvNeXt configs",
+        SURROUNDINGS,
+    ),
     "completion": (
         "mmconvnext.cli.completion",
         "make the shell complete all of this",

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from mmconvnext.cli.bad_data import DataCheck
 from mmconvnext.cli.datasets import check_loader
@@ -42,11 +41,8 @@ def _check_training(cfg: Config, ema: bool, data: DataCheck) -> None:
     if cfg.get("val_cfg") is not None and cfg.get("val_dataloader") is not None:
         check_loader(cfg, "val_dataloader", "val_evaluator", data)
     data.settle()
-    resumed = cfg.get("load_from")
-    if cfg.get("resume") and not resumed:
-        resumed = find_latest_checkpoint(cfg.work_dir)
-    if resumed:
-        check_weights(cfg, resumed, whole=bool(cfg.get("resume")), ema=ema)
+    if cfg.get("load_from"):
+        check_weights(cfg, cfg.load_from, whole=bool(cfg.get("resume")), ema=ema)
     check_initial_weights(cfg)
 
 

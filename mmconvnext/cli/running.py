@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mmconvnext.cli.processes import rank
-from mmconvnext.hooks import BadDataHook, ProgressBarHook
+from mmconvnext.hooks import BadDataHook, PreemptionHook, ProgressBarHook
 from mmconvnext.hooks.console_log import WorthShowing, console_handlers
 
 
@@ -64,12 +64,14 @@ def build_runner(cfg: Config, plain: bool = True) -> Runner:
 
 @contextmanager
 def leaving_terminal_sane(runner: Runner) -> Iterator[None]:
-    """Whatever ends what is inside, the bar is stopped before anyone speaks of it."""
+    """Whatever ends what is inside, the bar is stopped before anyone speaks of it, and signals do
+    again what they did."""
     try:
         yield
     finally:
-        for hook in _bars(runner):
-            hook.close()
+        for hook in runner.hooks:
+            if isinstance(hook, (PreemptionHook, ProgressBarHook)):
+                hook.close()
 
 
 def _bars(runner: Runner) -> list[ProgressBarHook]:

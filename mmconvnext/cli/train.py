@@ -7,14 +7,19 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmconvnext.cli.backbone import add_backbone_options
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
 from mmconvnext.cli.options import add_shared_options, positive
 
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command; returns the exit status (0 done, 1 failed, 2 bad input, 130 interrupted)."""
+    """Run the command; returns the exit status (0 done, 1 failed, 2 bad input, 75 stopped by a
+    signal with a checkpoint to resume from, 130 interrupted)."""
     argv = sys.argv[1:] if argv is None else argv
     return report_errors(
         "mmconvnext train", lambda: train(parser().parse_args(argv), argv), debug="--debug" in argv
@@ -32,16 +37,28 @@ def parser() -> OneLineParser:
         nargs="?",
         const="auto",
         metavar="PATH|auto",
-        help="go on from a checkpoint; auto (or nothing): the newest in the work directory",
+        help="go on from a checkpoint; auto (or nothing): the newest that is whole in the work "
+        "directory, from the beginning if there is none",
     )
     options.add_argument(
         "--auto-scale-lr", action="store_true", help="scale the rate with the real batch size"
+    )
+    options.add_argument(
+        "--fsdp",
+        action="store_true",
+        help="divide weights, gradients and optimizer among the processes (FSDP)",
     )
     options.add_argument(
         "--max-iters",
         type=positive,
         metavar="N",
         help="train N iterations, whatever the config says",
+    )
+    options.add_argument(
+        "--on-nonfinite",
+        choices=("stop", "skip", "lower"),
+        help="when a loss or gradient is not finite: stop (default), skip the batch, or skip it "
+        "and lower the rate",
     )
     return options
 
@@ -61,38 +78,46 @@ def train(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
 
 def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    from mmconvnext.cli import datasets, device, lasting, overrides, preflight, running
-    from mmconvnext.cli.backbone import load_with_backbone
-    from mmconvnext.cli.schedule import set_max_iters
+    from mmconvnext.cli import datasets, device, lasting, preflight, resuming, running
     from mmconvnext.visualization.report.logs import COMMAND
 
     place = device.pick_device(args.device, args.launcher)
-    cfg, adapted = load_with_backbone(args)
-    overrides.apply_shared(cfg, args)
-    if args.amp:
-        overrides.use_amp(cfg)
-    if args.auto_scale_lr:
-        overrides.use_auto_scale_lr(cfg)
-    if args.max_iters:
-        set_max_iters(cfg, args.max_iters)
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
-    if args.ema and (cfg.get("resume") or not cfg.get("load_from")):
-        raise UsageError("--ema is for the weights to start from: set load_from, without --resume")
+    cfg, adapted = _config(args)
     changed = device.fit_to_device(cfg, place)
     skip = args.on_bad_data == "skip"
     data = preflight.check_training(cfg, ema=args.ema, skip=skip)
-    lasting.make_lasting(cfg, skip_bad_data=skip)
+    lasting.make_lasting(cfg, args.on_nonfinite, skip_bad_data=skip)
     left_out = data.write()
-    for line in [*adapted, *left_out]:
+    for line in [*adapted, *left_out, changed]:
         running.tell(line)
-    running.tell(changed)
     with device.running_on(place, cfg):
         runner = running.build_runner(cfg, args.plain)
+        resuming.check_agreement(cfg)
         runner.logger.info(COMMAND + shlex.join(["mmconvnext", "train", *argv]))
         with running.leaving_terminal_sane(runner), datasets.telling_of_emptied_data():
             runner.train()
     for line in left_out:
         running.tell(line)
     running.tell(f"done: {Path(cfg.work_dir).resolve()}")
+
+
+def _config(args: argparse.Namespace) -> tuple[Config, list[str]]:
+    """The config with the options in it, and what was adapted in lines."""
+    from mmconvnext.cli import overrides, resuming, sharding
+    from mmconvnext.cli.backbone import load_with_backbone
+    from mmconvnext.cli.schedule import set_max_iters
+
+    cfg, adapted = load_with_backbone(args)
+    overrides.apply_shared(cfg, args)
+    if args.fsdp:
+        sharding.use_fsdp(cfg)
+    if args.amp:
+        overrides.use_amp(cfg)
+    if args.auto_scale_lr:
+        overrides.use_auto_scale_lr(cfg)
+    if args.max_iters:
+        set_max_iters(cfg, args.max_iters)
+    if args.ema and (args.resume or cfg.get("resume") or not cfg.get("load_from")):
+        raise UsageError("--ema is for the weights to start from: set load_from, without --resume")
+    resuming.settle_resuming(cfg, args.resume)
+    return cfg, adapted

@@ -21,7 +21,7 @@ from mmconvnext.doctor.distributions import (
 from mmconvnext.doctor.finding import GREEN, RED, YELLOW, Finding
 
 FINDER = "_mmconvnext_ops_finder"
-_REINSTALL = "--force-reinstall --no-deps"
+REINSTALL = "--force-reinstall --no-deps"
 _UNDECLARED = {"mmseg": ("ftfy", "regex")}  # imported, and in nobody's requirements
 
 
@@ -98,7 +98,7 @@ def judge_host(
     if problem:
         wanted = _UNDECLARED.get(package, ())
         lacking = wanted if absent in wanted else (absent.partition(".")[0],)
-        mend = install(*lacking) if absent else install(pinned(package), options=_REINSTALL)
+        mend = install(*lacking) if absent else install(pinned(package), options=REINSTALL)
         return Finding(RED, f"{_names(installed)}: {problem}", mend)
     single = _judge_carriers(package, installed, "")
     fitting = ", ".join(f"{of} {numbers[of]}" for of, within in needs.items() if within)
@@ -155,7 +155,7 @@ def execute_package() -> tuple[str, str]:
 def reinstall_this(folder: str = str(Path(__file__).parents[1])) -> str:
     """The command that installs mmconvnext again, from the checkout that it lies in if it does."""
     if "site-packages" in folder:
-        return f"pip install {_REINSTALL} CHECKOUT"
+        return f"pip install {REINSTALL} CHECKOUT"
     return f"pip install --no-deps --editable {Path(folder).parent}"
 
 
@@ -261,7 +261,7 @@ def _judge_carriers(package: str, installed: Mapping[str, str], problem: str) ->
         mend = f"pip uninstall -y {' '.join(installed)} && {install(pinned(package))}"
         return Finding(RED, f"{found}: all write the folder {package}", mend)
     if problem:
-        return Finding(RED, f"{found}: {problem}", install(pinned(package), options=_REINSTALL))
+        return Finding(RED, f"{found}: {problem}", install(pinned(package), options=REINSTALL))
     return None
 
 

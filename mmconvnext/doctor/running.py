@@ -13,7 +13,9 @@ from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import IO
 
+from mmconvnext.doctor.distributions import install, pinned
 from mmconvnext.doctor.finding import RED, Finding, described
+from mmconvnext.doctor.openmmlab import REINSTALL, reinstall_this
 
 SECONDS = 90.0  # for one check: importing PyTorch from a slow disk takes long
 # Name -> (module, function): the order in which they run and are shown. Later ones stand on what
@@ -40,6 +42,22 @@ CHECKS = {
     "test: checkpoint": ("self_test", "checkpoints"),
     "test: registries": ("self_test", "registries"),
     "mmpretrain": ("openmmlab", "mmpretrain"),  # last: a broken one may leave anything behind
+}
+# What is installed again where a check dies in a way that it does not know: import names. Without
+# an entry it is this package itself that failed.
+_STANDS_ON = {
+    "PyTorch": ("torch", "torchvision"),
+    "GPU": ("torch",),
+    "arrays": ("numpy", "cv2"),
+    "mmengine": ("mmengine",),
+    "mmcv": ("mmcv",),
+    "mmdet": ("mmdet",),
+    "mmseg": ("mmseg",),
+    "evaluation": ("pycocotools", "faster-coco-eval"),
+    "test: network": ("torch",),
+    "test: operators": ("torchvision", "mmcv"),
+    "test: checkpoint": ("torch",),
+    "mmpretrain": ("mmpretrain",),
 }
 # A fresh interpreter, whose mmconvnext is not executed before its check asks for it. The current
 # folder, which -c puts first, is not where commands look for packages.
@@ -89,13 +107,22 @@ def _answers(child: subprocess.Popen[str], names: Sequence[str]) -> Iterator[tup
         try:
             line = lines.get(timeout=SECONDS)
         except Empty:
-            yield name, Finding(RED, f"took more than {SECONDS:g} s")
+            yield name, Finding(RED, f"took more than {SECONDS:g} s", _reinstall(name))
             return
         if not line:
             status = child.wait()
-            yield name, Finding(RED, f"the process ended (exit status {status}) {_last(said)}")
+            line = f"the process ended (exit status {status}) {_last(said)}"
+            yield name, Finding(RED, line, _reinstall(name))
             return
         yield name, Finding(**json.loads(line))
+
+
+def _reinstall(name: str) -> str:
+    """What mends a check that found no words for what is wrong."""
+    packages = _STANDS_ON.get(name)
+    if packages is None:
+        return reinstall_this()
+    return install(*map(pinned, packages), options=REINSTALL)
 
 
 def _read(pipe: IO[str], lines: SimpleQueue[str]) -> None:
@@ -135,8 +162,6 @@ def run(name: str) -> Finding:
         )
         return check()
     except Exception as error:
-        from mmconvnext.doctor.distributions import install, pinned
-
         lacking = error.name if isinstance(error, ModuleNotFoundError) else None
-        mend = install(pinned(lacking.partition(".")[0])) if lacking else ""
+        mend = install(pinned(lacking.partition(".")[0])) if lacking else _reinstall(name)
         return Finding(RED, described(error), mend)

@@ -1,1 +1,7 @@
 """Training loops for mmengine's runner."""
+
+from __future__ import annotations
+
+from mmconvnext.loops.exact import ExactEpochBasedTrainLoop, ExactIterBasedTrainLoop
+
+__all__ = ["ExactEpochBasedTrainLoop", "ExactIterBasedTrainLoop"]

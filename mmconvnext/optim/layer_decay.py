@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from mmengine.logging import MMLogger
-from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.optim import DefaultOptimWrapperConstructor, OptimWrapper
 from torch import nn
 
 from mmconvnext.registry import OPTIM_WRAPPER_CONSTRUCTORS, register_everywhere
@@ -81,8 +81,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     there.
 
     Raises:
-        ValueError: an unknown key, a value out of range, no rate in the optimizer, or no ConvNeXt
-            in the model.
+        ValueError: an unknown key, a value out of range, no rate in the optimizer, no ConvNeXt in
+            the model, or parameters that have lost their shapes.
     """
 
     def _validate_cfg(self) -> None:
@@ -110,6 +110,21 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise ValueError(
                 "optimizer.lr: expected a number (the rate of the last layer), found none"
             )
+
+    def __call__(self, model: nn.Module) -> OptimWrapper:
+        """Build the optimizer wrapper of ``model``.
+
+        Raises:
+            ValueError: PyTorch's first FSDP has flattened the parameters: all would be vectors.
+        """
+        if any(base.__name__ == "FullyShardedDataParallel" for base in type(model).__mro__):
+            raise ValueError(
+                f"{type(model).__name__}: expected parameters in their own shapes, found them "
+                "flattened, as mmengine's FSDPStrategy does; none would get weight decay; use "
+                "`mmconvnext train --fsdp`, or strategy.type='mmconvnext.FullyShardStrategy'"
+            )
+        wrapper: OptimWrapper = super().__call__(model)
+        return wrapper
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs: Any) -> None:
         """Append the groups of ``module``, the whole model, to ``params``, and log their table."""

@@ -61,7 +61,7 @@ def test_v2_and_dinov3_recipes_are_what_is_said() -> None:
     assert "dinov3" in dinov3.model.backbone.init_cfg.checkpoint
 
 
-@pytest.mark.parametrize("recompute", ["activation", "mlp", "block"])
+@pytest.mark.parametrize("recompute", ["auto", "activation", "mlp", "block"])
 def test_memory_options_reach_the_network(recompute) -> None:
     from mmconvnext.backbones import ConvNeXt
     from mmconvnext.cli.configs import load_config

@@ -130,18 +130,24 @@ def test_channels_last_inputs() -> None:
 
 @pytest.mark.parametrize("autocast", [False, True], ids=["bfloat16 tensors", "autocast"])
 def test_bfloat16_is_about_as_exact_as_the_plain_way(autocast: bool) -> None:
-    exact_maps, exact_weight = made_up([(32, 32), (16, 16), (8, 8), (5, 5)], channels=64)
-    wanted = plain(exact_maps, exact_weight, (32, 32), False)
+    """Values, and gradients of the maps and the weight."""
+    maps, weight = made_up([(32, 32), (16, 16), (8, 8), (5, 5)], channels=64)
+    exact = [t.requires_grad_() for t in (*maps, weight)]
+    wanted = plain(exact[:-1], exact[-1], (32, 32), False)
+    outside = torch.randn_like(wanted)
     dtype = torch.float32 if autocast else torch.bfloat16
-    maps, weight = [m.to(dtype) for m in exact_maps], exact_weight.to(dtype).requires_grad_()
+    inputs = [t.detach().to(dtype).requires_grad_() for t in exact]
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        found = conv3x3_of_resized(maps, weight, (32, 32))
-        theirs = plain(maps, weight, (32, 32), False)
+        found = conv3x3_of_resized(inputs[:-1], inputs[-1], (32, 32))
+        theirs = plain(inputs[:-1], inputs[-1], (32, 32), False)
     assert found.dtype == theirs.dtype == torch.bfloat16
-    error, their_error = ((y.double() - wanted).std().item() for y in (found, theirs))
-    assert error < 2 * their_error
-    found.sum().backward()
-    assert weight.grad is not None and weight.grad.dtype == dtype
+    results = [[wanted, *torch.autograd.grad(wanted, exact, outside)]]
+    for values in (found, theirs):
+        results.append([values, *torch.autograd.grad(values, inputs, outside.bfloat16())])
+    for right, ours, plains in zip(*results, strict=True):
+        assert ours.dtype == plains.dtype
+        error, their_error = ((y.double() - right).std().item() for y in (ours, plains))
+        assert error < 2 * their_error
 
 
 def test_one_graph_for_torch_compile() -> None:
