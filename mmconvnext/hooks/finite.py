@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
@@ -33,7 +33,13 @@ _SCALER_MAY_REFUSE = 20  # steps in a row: from the usual first scale, 65536, do
 
 class NonFiniteError(RuntimeError):
     """A loss, a gradient or a weight is not finite, and training must not go on; the message is
-    one line."""
+    one line.
+
+    Attributes:
+        raised_in_all: whether every process raises it, with the same message.
+    """
+
+    raised_in_all = False
 
 
 class _NotFiniteError(Exception):
@@ -267,8 +273,11 @@ class FiniteGuardHook(Hook):
             final = True
             line += f"; {len(recent)} batches were skipped within {self.window} iterations: no more"
         if final or self.action == "stop":
-            self._runner.logger.error(line)
-            raise NonFiniteError(line)
+            if is_main_process():
+                self._runner.logger.error(line)
+            error = NonFiniteError(line)
+            error.raised_in_all = True
+            raise error
         self._skipped.append(now)
         line += "; the batch is skipped"
         if self.action == "lower":
