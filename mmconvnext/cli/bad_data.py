@@ -38,7 +38,7 @@ class DataCheck:
     def __init__(self, cfg: Config, *, skip: bool, decode: Sequence[str] = ()) -> None:
         self.skip = skip
         self.bad: dict[str, list[Bad]] = {}
-        self._totals: dict[str, int] = {}
+        self._pictures_of: dict[str, tuple[int, int]] = {}  # of each loader: used, listed
         self._decode = decode
         self._folder = Path(cfg.work_dir).resolve()
         self._written: dict[Path, str] = {}
@@ -60,8 +60,7 @@ class DataCheck:
         Raises:
             DataError: nothing is left.
         """
-        masks = any(step.get("with_mask") for step in dataset.steps("LoadAnnotations"))
-        bad = find_bad_entries(content, masks=masks)
+        bad = find_bad_entries(content, masks=dataset.masks)
         places = {
             number: os.path.join(folder, image["file_name"])  # noqa: PTH118  (100,000 of them)
             for number, image in enumerate(content["images"])
@@ -74,7 +73,8 @@ class DataCheck:
         }
         gone = self._pictures(dataset, sizes)
         bad.images |= {n: f"{p} {gone[p]}" for n, p in places.items() if p in gone}
-        self._note(dataset, bad.described(path, content), len(content["images"]))
+        listed = len(content["images"])
+        self._note(dataset, bad.described(path, content), listed - len(bad.images), listed)
         if self.skip and (bad.images or bad.annotations):
             kept = bad.left_out_of(content)
             if not kept["images"]:
@@ -102,8 +102,9 @@ class DataCheck:
         gone |= self._pictures(
             dataset, {path: sizes[maps[n]] if maps else None for n, path in sound.items()}
         )
-        self._note(dataset, [Bad(path, "", reason) for path, reason in gone.items()], len(files))
         kept = [n for n, path in files.items() if path not in gone and maps.get(n) not in gone]
+        found = [Bad(path, "", reason) for path, reason in gone.items()]
+        self._note(dataset, found, len(kept), len(files))
         if self.skip and gone:
             if not kept:
                 raise DataError(f"{pictures}: no picture is left, {self._shown(dataset)}")
@@ -151,10 +152,11 @@ class DataCheck:
         listed = self._folder / LEFT_OUT / f"{place}.txt"
         if rank() == 0:
             _write(listed, "".join(f"{bad}\n" for bad in found))
-        what = "trains" if place.startswith("train") else "figures are"
+        used, total = self._pictures_of[place]
+        what = "trains on" if place.startswith("train") else "figures are over"
         return (
-            f"bad data: {place} {what} without {len(found)} entries of its {self._totals[place]} "
-            f"pictures ({self._shown_of(found)}); all are named in {listed}"
+            f"bad data: {place}: {what} {used} of {total} pictures, {len(found)} bad entries are "
+            f"left out ({self._shown_of(found)}); all are named in {listed}"
         )
 
     def _pictures(
@@ -209,9 +211,10 @@ class DataCheck:
             return None
         return lambda done, total: bars.files(f"checking {dataset.place}", done, total)
 
-    def _note(self, dataset: DataSet, found: list[Bad], pictures: int) -> None:
+    def _note(self, dataset: DataSet, found: list[Bad], used: int, listed: int) -> None:
+        before = self._pictures_of.get(dataset.place, (0, 0))
         self.bad.setdefault(dataset.place, []).extend(found)
-        self._totals[dataset.place] = self._totals.get(dataset.place, 0) + pictures
+        self._pictures_of[dataset.place] = before[0] + used, before[1] + listed
 
     def _replace(self, dataset: DataSet, original: str, suffix: str, text: str) -> None:
         path = self._folder / LEFT_OUT / f"{dataset.place}_{len(self._written)}{suffix}"

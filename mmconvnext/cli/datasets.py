@@ -15,7 +15,9 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmconvnext.adapt.walking import class_counts, innermost
+from mmconvnext.cli.label_checks import check_labels
 from mmconvnext.data import checks, pair_checks
+from mmconvnext.data.bad_annotations import find_bad_entries
 from mmconvnext.data.checks import DataError
 from mmconvnext.data.mask_checks import check_masks
 
@@ -27,11 +29,13 @@ _SOURCES = {"coco": "coco", "ade": "ade20k"}
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """One data set of a config: its dict, its class, and where in the config it stands."""
+    """One data set of a config: its dict, its class, where in the config it stands, and whether an
+    evaluator compares masks with its outlines."""
 
     cfg: Mapping[str, Any]
     cls: type
     place: str
+    compared: bool = False
 
     @property
     def source(self) -> str | None:
@@ -84,6 +88,11 @@ class DataSet:
             if str(kind).rpartition(".")[2] == name
         ]
 
+    @property
+    def masks(self) -> bool:
+        """Whether the outlines of its objects are read."""
+        return self.compared or any(s.get("with_mask") for s in self.steps("LoadAnnotations"))
+
     def loads_like(self, base: str) -> bool:
         """Whether it reads its files exactly as the class named ``base``, which it inherits from,
         does."""
@@ -103,7 +112,10 @@ def check_loader(
     Raises:
         DataError: what is missing or disagrees.
     """
-    datasets = list(_datasets(cfg, loader))
+    metrics = (cfg.get(evaluator) if evaluator else None) or {}
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    compared = any("segm" in (metric.get("metric") or ()) for metric in metrics)
+    datasets = [dataclasses.replace(each, compared=compared) for each in _datasets(cfg, loader)]
     for dataset in datasets:
         _check_dataset(dataset, data)
         classes = dataset.classes
@@ -113,8 +125,7 @@ def check_loader(
                 len(classes),
                 f"{loader} ({dataset.cls.__name__})",
             )
-    metrics = cfg.get(evaluator) if evaluator else None
-    for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics or {}]:
+    for metric in metrics:
         path = metric.get("ann_file")
         if path and "://" not in path:
             _check_ground_truth(f"{evaluator}: annotation file", path, datasets)
@@ -183,7 +194,11 @@ def _check_ground_truth(what: str, path: str, datasets: list[DataSet]) -> None:
     others = {file: dataset for file, dataset in lists.items() if not Path(file).samefile(path)}
     if not others:
         return
-    truth = checks.read_coco(path)
+    content = checks.load_coco(path)
+    compared = any(dataset.compared for dataset in others.values())
+    if bad := find_bad_entries(content, masks=compared).described(path, content):
+        raise DataError(f"{what} {bad[0]}")
+    truth = checks.coco_contents(path, content)
     for file, dataset in others.items():
         checks.check_ground_truth(
             f"{what} {path}", truth, file, checks.read_coco(file, labelled=False)
@@ -222,7 +237,7 @@ def _check_coco(dataset: DataSet, data: DataCheck | None) -> None:
     folder = dataset.path((dataset.cfg.get("data_prefix") or {}).get("img", ""))
     checks.check_folder(folder, f"{dataset.place}: image folder", dataset.source, "data_prefix")
     if data is None or not data.skip:
-        if any(step.get("with_mask") for step in dataset.steps("LoadAnnotations")):
+        if dataset.masks:
             checks.check_outlines(path, contents)
         checks.check_pictures(contents.file_names, folder, path)
     if data is not None:
@@ -230,7 +245,7 @@ def _check_coco(dataset: DataSet, data: DataCheck | None) -> None:
 
 
 def _check_segmentation(dataset: DataSet, data: DataCheck | None) -> None:
-    _check_labels(dataset)
+    check_labels(dataset)
     prefixes = dataset.default("data_prefix") or {}
     pictures = dataset.path(prefixes.get("img_path") or "")
     checks.check_folder(pictures, f"{dataset.place}: image folder", dataset.source, "data_prefix")
@@ -266,27 +281,3 @@ def _names(dataset: DataSet, pictures: str, masks: str | None, *, complete: bool
         if masks is not None:
             checks.check_pictures([f"{name}{mask_suffix}" for name in names], masks, listed)
     return names
-
-
-def _check_labels(dataset: DataSet) -> None:
-    """Check what a segmentation data set's config says about its labels."""
-    name = dataset.cls.__name__
-    if dataset.classes is None:
-        raise DataError(
-            f"{dataset.place}: {name} has no class names of its own; set metainfo=dict(classes=(…))"
-            " of the dataset, in the order of the numbers in the masks"
-        )
-    unknown = sorted(set(dataset.classes) - set(dataset.known_classes or dataset.classes))
-    if unknown:
-        raise DataError(
-            f"{dataset.place}: {name} has {len(dataset.known_classes or ())} classes of its own, "
-            f"{', '.join(unknown[:3])} not among them; set type='BaseSegDataset' of the dataset"
-        )
-    reduced = dataset.default("reduce_zero_label")
-    for step in dataset.steps("LoadAnnotations"):
-        if step.get("reduce_zero_label") not in (None, reduced):
-            raise DataError(
-                f"{dataset.place}: the dataset has reduce_zero_label={reduced}, LoadAnnotations in "
-                f"its pipeline {step['reduce_zero_label']}; set both to the same: True if 0 in a "
-                "mask means not labelled"
-            )

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmconvnext.data.fast.run_lengths import run_lengths
+from mmconvnext.data.fields import is_id
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,7 @@ class BadEntries:
     def left_out_of(self, content: dict[str, Any]) -> dict[str, Any]:
         """``content`` without them and without the annotations of bad images."""
         images, annotations = content["images"], content.get("annotations")
-        gone = {images[number]["id"] for number in self.images if _is_id(images[number]["id"])}
+        gone = {images[number]["id"] for number in self.images if is_id(images[number]["id"])}
         kept = {"images": [image for n, image in enumerate(images) if n not in self.images]}
         if annotations is not None:
             kept["annotations"] = [
@@ -99,31 +100,27 @@ def find_bad_entries(content: dict[str, Any], *, masks: bool) -> BadEntries:
     for number, entry in enumerate(content.get("annotations") or []):
         size = sizes.get(_owner(entry))
         reason = "" if size is None else _object_problem(entry, size, masks)
-        if not _is_id(entry["id"]) or entry["id"] in seen:
+        if not is_id(entry["id"]) or entry["id"] in seen:
             reason = f"the id {entry['id']!r} is there twice or is no id"
         if reason:
             bad.annotations[number] = reason
-        if _is_id(entry["id"]):
+        if is_id(entry["id"]):
             seen.add(entry["id"])
     return bad
 
 
-def _is_id(value: Any) -> bool:
-    return isinstance(value, (int, float, str))
-
-
 def _owner(entry: dict[str, Any]) -> Any:
     owner = entry.get("image_id")
-    return owner if _is_id(owner) else None
+    return owner if is_id(owner) else None
 
 
 def _doubles(ids: list[Any]) -> set[Any]:
     seen: set[Any] = set()
-    return {i for i in ids if _is_id(i) and (i in seen or seen.add(i))}  # type: ignore[func-returns-value]
+    return {i for i in ids if is_id(i) and (i in seen or seen.add(i))}  # type: ignore[func-returns-value]
 
 
 def _image_problem(image: dict[str, Any], doubles: set[Any]) -> str:
-    if not _is_id(image["id"]):
+    if not is_id(image["id"]):
         return f"the id {image['id']!r} is neither a number nor a word"
     if image["id"] in doubles:
         return "several images have this id, so that their objects cannot be told apart"
@@ -140,14 +137,16 @@ def _object_problem(entry: dict[str, Any], size: tuple[int, int], masks: bool) -
         return f"expected bbox=[x, y, width, height], four numbers, found {_short(box)}"
     if not _finite([area]):
         return f"expected an area in square pixels, found {area!r}"
-    if not _is_id(entry["category_id"]):
+    if not is_id(entry["category_id"]):
         return f"category_id is {entry['category_id']!r}"
+    if entry.get("iscrowd", 0) not in (0, 1):
+        return f"expected iscrowd=0 or 1, found {_short(entry['iscrowd'])}"
     return _outline_problem(entry.get("segmentation"), size) if masks else ""
 
 
 def _outline_problem(outline: Any, size: tuple[int, int]) -> str:
     if not outline:
-        return "has no 'segmentation', and the config's pipeline loads masks"
+        return "has no 'segmentation', and the config needs masks"
     if isinstance(outline, dict):
         return _run_length_problem(outline, size)
     if not isinstance(outline, list) or not all(isinstance(part, list) for part in outline):

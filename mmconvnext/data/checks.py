@@ -10,12 +10,12 @@ import dataclasses
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from mmconvnext.data.fields import misfit
+from mmconvnext.data.fields import is_id, misfit
 
 SOURCES = {
     "coco": "https://cocodataset.org/#download",
@@ -110,31 +110,34 @@ def coco_contents(path: str, content: dict[str, Any]) -> CocoContents:
     Raises:
         DataError: two categories have the same id.
     """
-    ids = [_key(category["id"]) for category in content["categories"]]
-    doubles = [str(number) for number, times in Counter(ids).items() if times > 1]
-    if doubles:
+    listed = Counter(category["id"] for category in content["categories"])
+    if doubles := [repr(number) for number, times in listed.items() if times > 1]:
         raise DataError(
             f"annotation file {path}: several categories have the id {some(doubles)}; give each "
             "its own, and their annotations"
         )
     annotations = content.get("annotations") or []
-    names = {_key(category["id"]): category["name"] for category in content["categories"]}
-    known = {_key(image["id"]) for image in content["images"]}
+    names = {category["id"]: category["name"] for category in content["categories"]}
+    ids = [_as_id(image["id"]) for image in content["images"]]
+    known = set(ids)
+    owned = [entry for entry in annotations if _as_id(entry.get("image_id")) in known]
     return CocoContents(
-        file_names=[image["file_name"] for image in content["images"]],
-        image_ids=[image["id"] for image in content["images"]],
+        file_names=[str(image["file_name"]) for image in content["images"]],
+        image_ids=ids,
         categories=[category["name"] for category in content["categories"]],
-        counts=Counter(
-            names.get(_key(entry.get("category_id")), "")
-            for entry in annotations
-            if _key(entry.get("image_id")) in known
-        ),
+        counts=Counter(names.get(_as_id(entry.get("category_id")), "") for entry in owned),
         without_mask=sum(not entry.get("segmentation") for entry in annotations),
     )
 
 
-def check_form(path: str, content: Any, needed: dict[str, tuple[str, ...]]) -> None:
-    """Check that the parsed file ``path`` has the lists ``needed``, and their entries the fields.
+def check_form(
+    path: str,
+    content: Any,
+    needed: dict[str, tuple[str, ...]],
+    firm: Collection[str] = ("categories",),
+) -> None:
+    """Check that the parsed file ``path`` has the lists ``needed``, and their entries the fields;
+    those of the lists ``firm`` have to be names and ids, too.
 
     Raises:
         DataError: what is lacking.
@@ -158,7 +161,7 @@ def check_form(path: str, content: Any, needed: dict[str, tuple[str, ...]]) -> N
                     f"annotation file {path} is not COCO JSON: {key}[{number}] has no "
                     f"{lacking[0]!r}"
                 )
-            if wrong := misfit(entry, fields):
+            if wrong := key in firm and misfit(entry, fields):
                 raise DataError(
                     f"annotation file {path} is not COCO JSON: {key}[{number}]: {wrong}"
                 )
@@ -204,7 +207,7 @@ def check_outlines(path: str, contents: CocoContents) -> None:
     if contents.without_mask:
         raise DataError(
             f"{contents.without_mask} of {sum(contents.counts.values())} annotations in {path} "
-            "have no 'segmentation', and the config's pipeline loads masks; for boxes alone take "
+            "have no 'segmentation', and the config needs masks; for boxes alone take "
             "a detector without a mask head"
         )
 
@@ -271,14 +274,9 @@ def check_class_count(places: dict[str, int], classes: int, named_in: str) -> No
         )
 
 
-def _belongs(entry: dict[str, Any], images: set[Any]) -> bool:
-    owner = entry.get("image_id")
-    return isinstance(owner, (int, str)) and owner in images
-
-
-def _key(number: Any) -> Any:
-    """An id that can be looked up, whatever the file has there; 1 and 1.0 are the same."""
-    return number if isinstance(number, (int, float, str)) else repr(number)
+def _as_id(value: Any) -> Any:
+    """``value``, or what is no entry's id for something that cannot be one."""
+    return value if is_id(value) else None
 
 
 def _base_name(path: str) -> str:

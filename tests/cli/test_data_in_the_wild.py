@@ -94,7 +94,7 @@ def test_is_handled_or_refused_by_name_or_left_out(name, configs, own_data, tmp_
         found = preflight.check_training(cfg, skip=True)
         assert len(found.bad["train_dataloader"]) == case.left_out
         (line,) = found.write()
-        assert f"without {case.left_out} entries" in line
+        assert f" {case.left_out} bad entries are left out" in line
     data = built(cfg, task, augmented=True)
     for number in range(len(data)):
         sample = data[number]
