@@ -17,6 +17,7 @@ from mmconvnext.cli.errors import INTERRUPTED, report_errors
 from mmconvnext.cli.files import finished_file
 from mmconvnext.cli.main import main
 from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
+from mmconvnext.hooks import NonFiniteError
 
 CONFIGS = Path(__file__).parent / "configs"
 MAKERS = {"segmentation": make_ade_shapes, "detection": make_coco_shapes}
@@ -244,6 +245,21 @@ def test_a_process_of_several_names_itself(variables, who, monkeypatch, capsys):
     assert capsys.readouterr().err == f"p: {who}OSError: no space; --debug shows the traceback\n"
     assert report_errors("p", stop, debug=False) == INTERRUPTED
     assert capsys.readouterr().err == ("" if who else "p: interrupted\n")
+
+
+@pytest.mark.parametrize(("number", "said"), [("0", "p: rank 0: NonFiniteError: x"), ("1", "")])
+def test_what_all_processes_raise_the_first_alone_says(number, said, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", number)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def fail():
+        error = NonFiniteError("x")
+        error.raised_in_all = True
+        raise error
+
+    assert report_errors("p", fail, debug=False) == 1
+    hint = "; --debug shows the traceback\n"
+    assert capsys.readouterr().err == (said + hint if said else "")
 
 
 def test_predictions_are_put_in_place_by_the_first_process_alone(monkeypatch, tmp_path):
