@@ -116,9 +116,7 @@ def compare(
         iterations: of two pictures each.
         warm_up: as the recipe has it; without, the full learning rate from the first iteration,
             where differences grow sooner.
-        single: in single precision. There both sides round otherwise, and once that moves the
-            overlap of two of Mask R-CNN's proposals over a threshold, one side samples other
-            regions, and all random numbers after that are others, too.
+        single: in single precision, where what rounding makes different grows.
 
     Raises:
         KeyError: there is no such pair.

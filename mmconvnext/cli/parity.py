@@ -49,7 +49,7 @@ def parser() -> OneLineParser:
     options.add_argument(
         "--single",
         action="store_true",
-        help="in single precision, where rounding decides which regions Mask R-CNN samples",
+        help="in single precision, where what rounding makes different grows",
     )
     options.add_argument("--page", type=Path, metavar="FILE.md", help="write the tables there")
     options.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -133,6 +133,7 @@ initial weights, no evaluation. One setting of stock's is changed: its warm-up, 
 authors', is ours. At the recipes' warm-up weights hardly move in so few iterations; so each is
 trained at its full learning rate, too, from the first iteration.
 
-In double precision: both sides sum in another order, and in single precision the difference at some
-time moves the overlap of two of Mask R-CNN's proposals over a threshold. From there on one side
-samples other regions, and draws other random numbers (`mmconvnext parity --single` shows it)."""
+In double precision: the sides add up in different orders. In single precision Mask R-CNN's losses
+agreed to 1e-6 over the first iterations, not to the end (`mmconvnext parity --single` shows it).
+The likely reason, not shown: once rounding moves a proposal over a threshold, one side samples
+other regions, and draws other random numbers from there on."""
