@@ -108,6 +108,7 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     for line in adapted:
         running.tell(line)
     running.tell(changed)
+    running.tell(resuming.restarts_that_hang())
     with device.running_on(place, cfg):
         runner = running.build_runner(cfg, args.plain)
         resuming.check_agreement(cfg)
