@@ -2,32 +2,37 @@
 PYTHON ?= python3
 TASK ?= detection
 MINUTES ?= 20
+# Which packages carry mmcv, mmengine, mmdet and mmseg: openmmlab, or onedl, the maintained forks.
+STACK ?= openmmlab
 
-BIN := .venv/bin
+VENV := $(if $(filter openmmlab,$(STACK)),.venv,.venv-$(STACK))
+BIN := $(VENV)/bin
 BENCH := .venv-bench
 # Stand for finished set-ups; anything that changes what is installed makes them stale.
-READY := .venv/.ready
+READY := $(VENV)/.ready
 BENCH_READY := $(BENCH)/.ready
 SETUP := $(wildcard requirements/*) pyproject.toml setup.py mmconvnext.pth
 
-.PHONY: help demo test quick fuzz lint coverage bench api docs-check format clean
+.PHONY: help demo test quick fuzz lint coverage bench parity api docs-check format clean
 
 help:
 	@echo "make demo [TASK=detection|segmentation]   train and test on made-up pictures, some minutes on a laptop"
-	@echo "make test                                 run the tests"
+	@echo "make test [STACK=onedl]                   run the tests, on the forks of OpenMMLab's packages with STACK=onedl"
 	@echo "make quick                                run all but the slow ones"
 	@echo "make fuzz [MINUTES=20] [SEED=number]      run the fuzz tests on ever new examples; SEED: one round again"
 	@echo "make lint                                 ruff and mypy"
 	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (long)"
 	@echo "make bench [AUTHORS=/path/to/ConvNeXt]    measure time and memory beside the peers, docs/performance.md"
 	@echo "                                          (long; leave the machine alone; AUTHORS: a checkout of their code)"
+	@echo "make parity                               train beside stock mmdet and mmseg, compare the losses, docs/parity.md"
+	@echo "                                          (long)"
 	@echo "make api                                  write docs/api.md from the docstrings"
 	@echo "make docs-check                           run the commands of the pages in docs/, compare their output (long)"
 	@echo "make format                               let ruff rewrite the code"
 	@echo "PYTHON=/path/to/python                    the interpreter to set up with (3.10 or newer)"
 
 $(READY): $(SETUP)
-	@./requirements/make_env.sh $(PYTHON) .venv openmmlab.txt test.txt lint.txt
+	@./requirements/make_env.sh $(PYTHON) $(VENV) $(STACK).txt test.txt lint.txt
 	@touch $@
 
 # Apart from .venv: mmpretrain does not start beside transformers.
@@ -67,6 +72,9 @@ coverage: $(READY)
 bench: $(BENCH_READY)
 	@$(BENCH)/bin/mmconvnext benchmark --json docs/performance.json --page docs/performance.md $(if $(AUTHORS),--authors "$(AUTHORS)")
 
+parity: $(BENCH_READY)
+	@$(BENCH)/bin/mmconvnext parity --page docs/parity.md
+
 api: $(READY)
 	@$(BIN)/python docs/make_api.py
 
@@ -79,4 +87,4 @@ format: $(READY)
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-bench build dist *.egg-info work_dirs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-onedl .venv-bench build dist *.egg-info work_dirs .pytest_cache .mypy_cache .ruff_cache .hypothesis

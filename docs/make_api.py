@@ -41,6 +41,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "mmconvnext.heads.upernet": ("FastUPerHead",),
     "mmconvnext.hooks": (),
     "mmconvnext.inference": ("CompilerError", "check_compiler", "compile_backbones"),
+    "mmconvnext.strategies": (),
     "mmconvnext.visualization": (),
 }
 SECTIONS = ("Args:", "Returns:", "Raises:", "Yields:")

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 from mmengine.config import config
-from mmengine.utils import ManagerMixin
 from sample_models import save_models
+from sample_names import forget_names
+from yapf.yapflib import yapf_api
 
 from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
 
@@ -31,7 +32,9 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def configs_laid_out_once() -> Iterator[None]:
     """A run lays out the text of its config five times over, for a second: once is enough."""
-    lay_out = config.FormatCode
+    # mmengine has it from its own module; onedl-mmengine imports it each time.
+    place = config if hasattr(config, "FormatCode") else yapf_api
+    lay_out = yapf_api.FormatCode
 
     @cache
     def laid_out(text: str, style: tuple[tuple[str, Any], ...]) -> Any:
@@ -39,7 +42,7 @@ def configs_laid_out_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            config,
+            place,
             "FormatCode",
             lambda text, style_config: laid_out(text, tuple(style_config.items())),
         )
@@ -60,17 +63,6 @@ def names_of_its_own() -> Iterator[None]:
     of the same name in an earlier test would lend this one its registries and its folder."""
     yield
     forget_names()
-
-
-def forget_names() -> None:
-    for kind in _all_kinds(ManagerMixin):
-        kind._instance_dict.clear()
-
-
-def _all_kinds(parent: type) -> Iterator[type]:
-    for kind in parent.__subclasses__():
-        yield kind
-        yield from _all_kinds(kind)
 
 
 @pytest.fixture(params=list(MAKERS))

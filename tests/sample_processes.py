@@ -23,6 +23,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS, MODELS
 from mmengine.structures import InstanceData
+from sample_names import forget_names
 from torch import distributed, nn
 
 ROOT = Path(__file__).parents[1]
@@ -99,8 +100,6 @@ def run_in_two(commands: Sequence[Sequence[str]], folder: Path, timeout: float =
 
 
 def _run_in_turn(lists: Path) -> int:
-    from conftest import forget_names
-
     from mmconvnext.cli.main import main
 
     distributed.init_process_group("gloo")

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv", "work_dirs", "__pycache__", "*.egg-info", "tests"
+    ".git", ".venv*", "work_dirs", "__pycache__", "*.egg-info", "tests"
 )
 
 

@@ -124,9 +124,10 @@ class _WithoutBranch(torch.autograd.Function):
 
 
 def _draw(samples: int, rate: float) -> Tensor:
-    """Which samples are kept: those whose number of one ``torch.rand(N)`` is below ``1 - rate``. On
-    the CPU: waiting for a GPU's numbers would hold up everything."""
-    return torch.rand(samples, dtype=torch.float32) < 1 - rate
+    """Which samples are kept: those whose number of one ``torch.rand(N)`` reaches 1 together with
+    ``1 - rate``, the authors' and mmcv's rule: a seed drops the same samples here and there. On the
+    CPU: waiting for a GPU's numbers would hold up everything."""
+    return 1 - rate + torch.rand(samples, dtype=torch.float32) >= 1
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

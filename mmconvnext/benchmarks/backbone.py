@@ -141,7 +141,7 @@ def _seeds(ours: nn.Module, samples: int) -> tuple[list[int], float, float]:
             torch.manual_seed(seed)
             # As the blocks draw, one after the other, those with a rate only.
             drawn = torch.stack([torch.rand(samples) for _ in rates])
-        return (drawn >= 1 - rates[:, None]).sum().item() / (blocks * samples)
+        return (1 - rates[:, None] + drawn < 1).sum().item() / (blocks * samples)
 
     groups = [range(first, first + _DRAWS) for first in range(0, 400, _DRAWS)]
     means = {group: fmean(map(share, group)) for group in groups}

@@ -54,7 +54,7 @@ class Record:
     @classmethod
     def here(cls, rounds: int) -> Record:
         """An empty one for this machine."""
-        return cls(_machine(), _versions(), rounds)
+        return cls(_machine(), installed_versions(), rounds)
 
     def go_on(self, file: Path) -> None:
         """Take over the suites measured earlier.
@@ -173,7 +173,8 @@ def _machine() -> str:
     )
 
 
-def _versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
+    """The packages that figures depend on, of those that are installed, with their versions."""
     found = {}
     for name in _PACKAGES:
         try:

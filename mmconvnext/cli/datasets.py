@@ -9,26 +9,33 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmconvnext.adapt.walking import class_counts, innermost
-from mmconvnext.data import checks
+from mmconvnext.cli.label_checks import check_labels
+from mmconvnext.data import checks, pair_checks
+from mmconvnext.data.bad_annotations import find_bad_entries
 from mmconvnext.data.checks import DataError
 from mmconvnext.data.mask_checks import check_masks
+
+if TYPE_CHECKING:
+    from mmconvnext.cli.bad_data import DataCheck
 
 _SOURCES = {"coco": "coco", "ade": "ade20k"}
 
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """One data set of a config: its dict, its class, and where in the config it stands."""
+    """One data set of a config: its dict, its class, where in the config it stands, and whether an
+    evaluator compares masks with its outlines."""
 
     cfg: Mapping[str, Any]
     cls: type
     place: str
+    compared: bool = False
 
     @property
     def source(self) -> str | None:
@@ -81,6 +88,11 @@ class DataSet:
             if str(kind).rpartition(".")[2] == name
         ]
 
+    @property
+    def masks(self) -> bool:
+        """Whether the outlines of its objects are read."""
+        return self.compared or any(s.get("with_mask") for s in self.steps("LoadAnnotations"))
+
     def loads_like(self, base: str) -> bool:
         """Whether it reads its files exactly as the class named ``base``, which it inherits from,
         does."""
@@ -91,16 +103,21 @@ class DataSet:
         return False
 
 
-def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None:
+def check_loader(
+    cfg: Config, loader: str, evaluator: str | None = None, data: DataCheck | None = None
+) -> None:
     """Check the data sets of ``cfg[loader]``, the files of its evaluator, and the model's heads
-    against both.
+    against both; with ``data`` each annotation, picture and mask as well.
 
     Raises:
         DataError: what is missing or disagrees.
     """
-    datasets = list(_datasets(cfg, loader))
+    metrics = (cfg.get(evaluator) if evaluator else None) or {}
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    compared = any("segm" in (metric.get("metric") or ()) for metric in metrics)
+    datasets = [dataclasses.replace(each, compared=compared) for each in _datasets(cfg, loader)]
     for dataset in datasets:
-        _check_dataset(dataset)
+        _check_dataset(dataset, data)
         classes = dataset.classes
         if classes is not None:
             checks.check_class_count(
@@ -108,11 +125,12 @@ def check_loader(cfg: Config, loader: str, evaluator: str | None = None) -> None
                 len(classes),
                 f"{loader} ({dataset.cls.__name__})",
             )
-    metrics = cfg.get(evaluator) if evaluator else None
-    for metric in metrics if isinstance(metrics, (list, tuple)) else [metrics or {}]:
+    for metric in metrics:
         path = metric.get("ann_file")
         if path and "://" not in path:
             _check_ground_truth(f"{evaluator}: annotation file", path, datasets)
+            if data is not None:
+                data.follow(metric)
 
 
 @contextmanager
@@ -176,7 +194,11 @@ def _check_ground_truth(what: str, path: str, datasets: list[DataSet]) -> None:
     others = {file: dataset for file, dataset in lists.items() if not Path(file).samefile(path)}
     if not others:
         return
-    truth = checks.read_coco(path)
+    content = checks.load_coco(path)
+    compared = any(dataset.compared for dataset in others.values())
+    if bad := find_bad_entries(content, masks=compared).described(path, content):
+        raise DataError(f"{what} {bad[0]}")
+    truth = checks.coco_contents(path, content)
     for file, dataset in others.items():
         checks.check_ground_truth(
             f"{what} {path}", truth, file, checks.read_coco(file, labelled=False)
@@ -184,7 +206,7 @@ def _check_ground_truth(what: str, path: str, datasets: list[DataSet]) -> None:
         checks.check_categories(path, truth.categories, dataset.classes or ())
 
 
-def _check_dataset(dataset: DataSet) -> None:
+def _check_dataset(dataset: DataSet, data: DataCheck | None) -> None:
     root = dataset.cfg.get("data_root")
     if root:
         checks.check_folder(root, f"{dataset.place}: data folder", dataset.source, "data_root")
@@ -197,29 +219,33 @@ def _check_dataset(dataset: DataSet) -> None:
             "ann_file",
         )
     if dataset.loads_like("CocoDataset"):
-        _check_coco(dataset)
+        _check_coco(dataset, data)
     elif dataset.loads_like("BaseSegDataset"):
-        _check_segmentation(dataset)
+        _check_segmentation(dataset, data)
 
 
-def _check_coco(dataset: DataSet) -> None:
+def _check_coco(dataset: DataSet, data: DataCheck | None) -> None:
     path = dataset.path(dataset.cfg.get("ann_file") or "")
     checks.check_file(path, f"{dataset.place}: annotation file", dataset.source, "ann_file")
     labelled = not dataset.cfg.get("test_mode", False)
-    contents = checks.read_coco(path, labelled=labelled)
+    content = checks.load_coco(path, labelled=labelled)
+    contents = checks.coco_contents(path, content)
     if dataset.classes is not None:
         checks.check_categories(path, contents.categories, dataset.classes)
     if labelled:
         checks.check_annotations(path, contents, dataset.classes or contents.categories)
-    if any(step.get("with_mask") for step in dataset.steps("LoadAnnotations")):
-        checks.check_outlines(path, contents)
     folder = dataset.path((dataset.cfg.get("data_prefix") or {}).get("img", ""))
     checks.check_folder(folder, f"{dataset.place}: image folder", dataset.source, "data_prefix")
-    checks.check_pictures(contents.file_names, folder, path)
+    if data is None or not data.skip:
+        if dataset.masks:
+            checks.check_outlines(path, contents)
+        checks.check_pictures(contents.file_names, folder, path)
+    if data is not None:
+        data.check_coco(dataset, path, content, folder)
 
 
-def _check_segmentation(dataset: DataSet) -> None:
-    _check_labels(dataset)
+def _check_segmentation(dataset: DataSet, data: DataCheck | None) -> None:
+    check_labels(dataset)
     prefixes = dataset.default("data_prefix") or {}
     pictures = dataset.path(prefixes.get("img_path") or "")
     checks.check_folder(pictures, f"{dataset.place}: image folder", dataset.source, "data_prefix")
@@ -227,45 +253,31 @@ def _check_segmentation(dataset: DataSet) -> None:
     if masks is not None:
         masks = dataset.path(masks)
         checks.check_folder(masks, f"{dataset.place}: mask folder", dataset.source, "data_prefix")
-    suffix, mask_suffix = dataset.default("img_suffix"), dataset.default("seg_map_suffix")
-    listed = dataset.path(dataset.cfg.get("ann_file") or "")
-    if not dataset.cfg.get("ann_file") or Path(listed).is_dir():
-        names = checks.check_pairs(pictures, masks, suffix, mask_suffix)
-    else:
-        lines = Path(listed).read_text(encoding="utf-8").splitlines()
-        names = [line.strip() for line in lines]
-        checks.check_pictures([f"{name}{suffix}" for name in names], pictures, listed)
-        if masks is not None:
-            checks.check_pictures([f"{name}{mask_suffix}" for name in names], masks, listed)
-    if masks is not None:
+    names = _names(dataset, pictures, masks, complete=data is None or not data.skip)
+    if data is not None:
+        data.check_segmentation(dataset, names, pictures, masks)
+    elif masks is not None:
         # Of a data set that is loaded in part (classes of METAINFO left out), the masks have all.
         check_masks(
-            [f"{masks}/{name}{mask_suffix}" for name in sorted(names)],
+            [f"{masks}/{name}{dataset.default('seg_map_suffix')}" for name in sorted(names)],
             len(dataset.known_classes or dataset.classes or ()),
             reduce_zero_label=bool(dataset.default("reduce_zero_label")),
             named_in=f"{dataset.place} ({dataset.cls.__name__})",
         )
 
 
-def _check_labels(dataset: DataSet) -> None:
-    """Check what a segmentation data set's config says about its labels."""
-    name = dataset.cls.__name__
-    if dataset.classes is None:
-        raise DataError(
-            f"{dataset.place}: {name} has no class names of its own; set metainfo=dict(classes=(…))"
-            " of the dataset, in the order of the numbers in the masks"
-        )
-    unknown = sorted(set(dataset.classes) - set(dataset.known_classes or dataset.classes))
-    if unknown:
-        raise DataError(
-            f"{dataset.place}: {name} has {len(dataset.known_classes or ())} classes of its own, "
-            f"{', '.join(unknown[:3])} not among them; set type='BaseSegDataset' of the dataset"
-        )
-    reduced = dataset.default("reduce_zero_label")
-    for step in dataset.steps("LoadAnnotations"):
-        if step.get("reduce_zero_label") not in (None, reduced):
-            raise DataError(
-                f"{dataset.place}: the dataset has reduce_zero_label={reduced}, LoadAnnotations in "
-                f"its pipeline {step['reduce_zero_label']}; set both to the same: True if 0 in a "
-                "mask means not labelled"
-            )
+def _names(dataset: DataSet, pictures: str, masks: str | None, *, complete: bool) -> list[str]:
+    """Names, without suffix, of what a segmentation data set consists of; ``complete``: all of it
+    must be there."""
+    suffix, mask_suffix = dataset.default("img_suffix"), dataset.default("seg_map_suffix")
+    listed = dataset.path(dataset.cfg.get("ann_file") or "")
+    if not dataset.cfg.get("ann_file") or Path(listed).is_dir():
+        pairs_with = masks if complete else None
+        return pair_checks.check_pairs(pictures, pairs_with, suffix, mask_suffix)
+    lines = Path(listed).read_text(encoding="utf-8").splitlines()
+    names = [line.strip() for line in lines]
+    if complete:
+        checks.check_pictures([f"{name}{suffix}" for name in names], pictures, listed)
+        if masks is not None:
+            checks.check_pictures([f"{name}{mask_suffix}" for name in names], masks, listed)
+    return names

@@ -14,6 +14,7 @@ from mmconvnext.cli.processes import rank, world_size
 DONE, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 STOPPED = 75  # by a signal, with a checkpoint: mmconvnext/hooks/preemption.py leaves with it
 _LONGEST_LINE = 600
+_TRACEBACK = "Traceback (most recent call last)"
 
 
 class UsageError(Exception):
@@ -54,7 +55,7 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
         if isinstance(error, KeyboardInterrupt):
             line, status = "interrupted", INTERRUPTED
         elif isinstance(error, (UsageError, DataError, CheckpointError, AdaptError)):
-            line, status = _one_line(str(error)), BAD_INPUT
+            line, status = _original(error), BAD_INPUT
         else:
             hint = "" if debug else "; --debug shows the traceback"
             line, status = f"{describe(error)}{hint}", FAILED
@@ -67,13 +68,21 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
 def describe(error: BaseException) -> str:
     """``Type: message`` on one line; of an error passed on from a worker, the original one."""
     message = str(error)
-    if "Traceback (most recent call last)" in message:
+    if _TRACEBACK in message:
         return _one_line(message.strip().splitlines()[-1])
     name = type(error).__name__
     if not message and (frames := traceback.extract_tb(error.__traceback__)):
         last = frames[-1]
         message = f"{last.filename}, line {last.lineno}: {last.line}"
     return _one_line(f"{name}: {message}" if message else name)
+
+
+def _original(error: BaseException) -> str:
+    """The message on one line; of an error passed on from a worker, the original one's."""
+    line = describe(error)
+    if _TRACEBACK in str(error):
+        return line.partition(": ")[2]
+    return _one_line(str(error))
 
 
 def near(wanted: str, known: Mapping[str, str]) -> str:

@@ -15,19 +15,28 @@ _EXACT_LOOPS = {
 _PLAIN_CHECKPOINT_HOOKS = ("CheckpointHook", "mmengine.CheckpointHook", CheckpointHook)
 
 
-def make_lasting(cfg: Config, on_nonfinite: str | None = None) -> None:
+def make_lasting(
+    cfg: Config, on_nonfinite: str | None = None, *, skip_bad_data: bool = False
+) -> None:
     """Replace and add the parts of a training config by which a run survives what a long run
     meets.
 
     Args:
         cfg: changed in place.
         on_nonfinite: what ``FiniteGuardHook`` does; None leaves it to the config, or to the hook.
+        skip_bad_data: go on without pictures that turn out to be broken.
     """
     _import_this_package(cfg)
     _resume_exactly(cfg)
     _write_whole_checkpoints(cfg)
     add_hook(cfg, f"{PACKAGE}.PreemptionHook")
     _guard_finite(cfg, on_nonfinite)
+    _name_bad_data(cfg, skip_bad_data)
+
+
+def _name_bad_data(cfg: Config, skip: bool) -> None:
+    others = [hook for hook in cfg.get("custom_hooks") or [] if not _is(hook, "BadDataHook")]
+    cfg.custom_hooks = [*others, {"type": f"{PACKAGE}.BadDataHook", "skip": skip}]
 
 
 def _import_this_package(cfg: Config) -> None:

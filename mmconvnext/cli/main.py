@@ -50,6 +50,11 @@ COMMANDS = {
         SURROUNDINGS,
     ),
     "benchmark": ("mmconvnext.cli.benchmark", "time and memory beside the peers", SURROUNDINGS),
+    "parity": (
+        "mmconvnext.cli.parity",
+        "train beside mmdet's and mmseg's own ConvNeXt configs",
+        SURROUNDINGS,
+    ),
     "completion": (
         "mmconvnext.cli.completion",
         "make the shell complete all of this",

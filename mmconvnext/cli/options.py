@@ -67,6 +67,13 @@ def add_shared_options(parser: OneLineParser) -> None:
         "--data-root", metavar="DIR", help="use the data in DIR instead of the config's folder"
     )
     parser.add_argument("--seed", type=natural, help="make the run repeatable")
+    parser.add_argument(
+        "--on-bad-data",
+        choices=("stop", "skip"),
+        default="stop",
+        help="what to do about pictures and annotations that cannot be used: refuse the data, or "
+        "leave those out, name and count them (default: stop)",
+    )
     add_device_option(parser)
     parser.add_argument(
         "--launcher", choices=LAUNCHERS, default="none", help="how several processes were started"

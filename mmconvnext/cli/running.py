@@ -15,7 +15,7 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 
 from mmconvnext.cli.processes import rank
-from mmconvnext.hooks import PreemptionHook, ProgressBarHook
+from mmconvnext.hooks import BadDataHook, PreemptionHook, ProgressBarHook
 from mmconvnext.hooks.console_log import WorthShowing, console_handlers
 
 
@@ -54,6 +54,9 @@ def build_runner(cfg: Config, plain: bool = True) -> Runner:
         runner.register_hook(ProgressBarHook())
     for hook in _bars(runner):
         hook.plain = hook.plain or plain
+    for hook in runner.hooks:
+        if isinstance(hook, BadDataHook):
+            hook.watch(runner)
     if brief:
         tell(f"log: {runner.logger.log_file}")
     return runner

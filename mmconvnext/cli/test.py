@@ -64,6 +64,7 @@ def test(args: argparse.Namespace) -> None:
 def _test(args: argparse.Namespace) -> None:
     from mmconvnext.cli import device, overrides, preflight, running, tta
     from mmconvnext.cli.backbone import load_with_backbone
+    from mmconvnext.hooks.bad_data import BadDataHook
 
     _check_targets(args.out, args.show_dir)
     place = device.pick_device(args.device, args.launcher)
@@ -73,13 +74,12 @@ def _test(args: argparse.Namespace) -> None:
     if args.show_dir is not None and not cfg.get("visualizer"):
         cfg.visualizer = {"type": _PAINTERS.get(cfg.get("default_scope"), "Visualizer")}
     changed = device.fit_to_device(cfg, place)
-    preflight.check_testing(cfg, ema=args.ema)
+    data = preflight.check_testing(cfg, ema=args.ema, skip=args.on_bad_data == "skip")
     _check_compiler(args, place)
     views = tta.use_tta(cfg) if args.tta else ""
-    for line in adapted:
+    left_out = data.write()
+    for line in [*adapted, changed, views, *left_out]:
         running.tell(line)
-    running.tell(changed)
-    running.tell(views)
     with device.running_on(place, cfg), _written(args.out) as unfinished:
         runner = running.build_runner(cfg, args.plain)
         if unfinished is not None:
@@ -92,9 +92,12 @@ def _test(args: argparse.Namespace) -> None:
             from mmconvnext.hooks import FastTestHook
 
             runner.register_hook(FastTestHook(fuse=args.fuse, compiled=args.compile))
+        runner.register_hook(BadDataHook())
         with running.leaving_terminal_sane(runner):
             metrics = runner.test()
     _print_metrics(metrics)
+    for line in left_out:
+        running.tell(line)
 
 
 def _check_targets(out: Path | None, show_dir: Path | None) -> None:

@@ -7,10 +7,14 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmconvnext.cli.backbone import add_backbone_options
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
 from mmconvnext.cli.options import add_shared_options, positive
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -74,21 +78,35 @@ def train(args: argparse.Namespace, argv: Sequence[str]) -> None:
 
 
 def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
-    from mmconvnext.cli import (
-        datasets,
-        device,
-        lasting,
-        overrides,
-        preflight,
-        resuming,
-        running,
-        sharding,
-    )
-    from mmconvnext.cli.backbone import load_with_backbone
-    from mmconvnext.cli.schedule import set_max_iters
+    from mmconvnext.cli import datasets, device, lasting, preflight, resuming, running
     from mmconvnext.visualization.report.logs import COMMAND
 
     place = device.pick_device(args.device, args.launcher)
+    cfg, adapted = _config(args)
+    changed = device.fit_to_device(cfg, place)
+    skip = args.on_bad_data == "skip"
+    data = preflight.check_training(cfg, ema=args.ema, skip=skip)
+    lasting.make_lasting(cfg, args.on_nonfinite, skip_bad_data=skip)
+    left_out = data.write()
+    for line in [*adapted, *left_out, changed]:
+        running.tell(line)
+    with device.running_on(place, cfg):
+        runner = running.build_runner(cfg, args.plain)
+        resuming.check_agreement(cfg)
+        runner.logger.info(COMMAND + shlex.join(["mmconvnext", "train", *argv]))
+        with running.leaving_terminal_sane(runner), datasets.telling_of_emptied_data():
+            runner.train()
+    for line in left_out:
+        running.tell(line)
+    running.tell(f"done: {Path(cfg.work_dir).resolve()}")
+
+
+def _config(args: argparse.Namespace) -> tuple[Config, list[str]]:
+    """The config with the options in it, and what was adapted in lines."""
+    from mmconvnext.cli import overrides, resuming, sharding
+    from mmconvnext.cli.backbone import load_with_backbone
+    from mmconvnext.cli.schedule import set_max_iters
+
     cfg, adapted = load_with_backbone(args)
     overrides.apply_shared(cfg, args)
     if args.fsdp:
@@ -102,17 +120,4 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     if args.ema and (args.resume or cfg.get("resume") or not cfg.get("load_from")):
         raise UsageError("--ema is for the weights to start from: set load_from, without --resume")
     resuming.settle_resuming(cfg, args.resume)
-    changed = device.fit_to_device(cfg, place)
-    preflight.check_training(cfg, ema=args.ema)
-    lasting.make_lasting(cfg, args.on_nonfinite)
-    for line in adapted:
-        running.tell(line)
-    running.tell(changed)
-    running.tell(resuming.restarts_that_hang())
-    with device.running_on(place, cfg):
-        runner = running.build_runner(cfg, args.plain)
-        resuming.check_agreement(cfg)
-        runner.logger.info(COMMAND + shlex.join(["mmconvnext", "train", *argv]))
-        with running.leaving_terminal_sane(runner), datasets.telling_of_emptied_data():
-            runner.train()
-    running.tell(f"done: {Path(cfg.work_dir).resolve()}")
+    return cfg, adapted

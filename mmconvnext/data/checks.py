@@ -10,12 +10,12 @@ import dataclasses
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from mmconvnext.data.fields import misfit
+from mmconvnext.data.fields import is_id, misfit
 
 SOURCES = {
     "coco": "https://cocodataset.org/#download",
@@ -36,7 +36,7 @@ class CocoContents:
         file_names: of the pictures.
         image_ids: of the pictures, in the same order.
         categories: names, in the file's order.
-        counts: category name → number of annotations.
+        counts: category name → number of annotations that belong to an image of the file.
         without_mask: number of annotations that have no ``segmentation``.
     """
 
@@ -83,9 +83,15 @@ def read_coco(path: str, *, labelled: bool = True) -> CocoContents:
         DataError: not JSON, or JSON without COCO's lists, or entries without the fields that
         loading needs.
     """
+    return coco_contents(path, load_coco(path, labelled=labelled))
+
+
+def load_coco(path: str, *, labelled: bool = True) -> dict[str, Any]:
+    """The whole of a COCO annotation file, its form checked; arguments and errors as for
+    :func:`read_coco`."""
     try:
         with Path(path).open(encoding="utf-8") as file:
-            content = json.load(file)
+            content: dict[str, Any] = json.load(file)
     except (ValueError, RecursionError) as error:
         raise DataError(f"annotation file {path} is not JSON: {error}") from error
     needed: dict[str, tuple[str, ...]] = {
@@ -95,19 +101,43 @@ def read_coco(path: str, *, labelled: bool = True) -> CocoContents:
     if labelled or (isinstance(content, dict) and "annotations" in content):
         needed["annotations"] = ("id", "image_id", "category_id")
     check_form(path, content, needed)
+    return content
+
+
+def coco_contents(path: str, content: dict[str, Any]) -> CocoContents:
+    """What the checks need of ``content``, which :func:`load_coco` read from ``path``.
+
+    Raises:
+        DataError: two categories have the same id.
+    """
+    listed = Counter(category["id"] for category in content["categories"])
+    if doubles := [repr(number) for number, times in listed.items() if times > 1]:
+        raise DataError(
+            f"annotation file {path}: several categories have the id {some(doubles)}; give each "
+            "its own, and their annotations"
+        )
     annotations = content.get("annotations") or []
     names = {category["id"]: category["name"] for category in content["categories"]}
+    ids = [_as_id(image["id"]) for image in content["images"]]
+    known = set(ids)
+    owned = [entry for entry in annotations if _as_id(entry.get("image_id")) in known]
     return CocoContents(
-        file_names=[image["file_name"] for image in content["images"]],
-        image_ids=[image["id"] for image in content["images"]],
+        file_names=[str(image["file_name"]) for image in content["images"]],
+        image_ids=ids,
         categories=[category["name"] for category in content["categories"]],
-        counts=Counter(names.get(entry.get("category_id"), "") for entry in annotations),
+        counts=Counter(names.get(_as_id(entry.get("category_id")), "") for entry in owned),
         without_mask=sum(not entry.get("segmentation") for entry in annotations),
     )
 
 
-def check_form(path: str, content: Any, needed: dict[str, tuple[str, ...]]) -> None:
-    """Check that the parsed file ``path`` has the lists ``needed``, and their entries the fields.
+def check_form(
+    path: str,
+    content: Any,
+    needed: dict[str, tuple[str, ...]],
+    firm: Collection[str] = ("categories",),
+) -> None:
+    """Check that the parsed file ``path`` has the lists ``needed``, and their entries the fields;
+    those of the lists ``firm`` have to be names and ids, too.
 
     Raises:
         DataError: what is lacking.
@@ -131,7 +161,7 @@ def check_form(path: str, content: Any, needed: dict[str, tuple[str, ...]]) -> N
                     f"annotation file {path} is not COCO JSON: {key}[{number}] has no "
                     f"{lacking[0]!r}"
                 )
-            if wrong := misfit(entry, fields):
+            if wrong := key in firm and misfit(entry, fields):
                 raise DataError(
                     f"annotation file {path} is not COCO JSON: {key}[{number}]: {wrong}"
                 )
@@ -149,8 +179,8 @@ def check_categories(path: str, categories: Sequence[str], classes: Sequence[str
     lacking = [name for name in classes if name not in set(categories)]
     if lacking:
         raise DataError(
-            f"classes disagree: annotation file {path} has {_some(categories)}, it lacks "
-            f"{_some(lacking)} of the "
+            f"classes disagree: annotation file {path} has {some(categories)}, it lacks "
+            f"{some(lacking)} of the "
             f"config's {len(classes)}; set metainfo=dict(classes=(…)) of the dataset to the "
             "file's names"
         )
@@ -168,7 +198,7 @@ def check_annotations(path: str, contents: CocoContents, classes: Sequence[str])
     """Check that the annotation file ``path`` has something to learn: objects of ``classes``."""
     if not any(contents.counts.get(name) for name in classes):
         raise DataError(
-            f"annotation file {path} has no annotation of {_some(classes)}: nothing to train on"
+            f"annotation file {path} has no annotation of {some(classes)}: nothing to train on"
         )
 
 
@@ -177,7 +207,7 @@ def check_outlines(path: str, contents: CocoContents) -> None:
     if contents.without_mask:
         raise DataError(
             f"{contents.without_mask} of {sum(contents.counts.values())} annotations in {path} "
-            "have no 'segmentation', and the config's pipeline loads masks; for boxes alone take "
+            "have no 'segmentation', and the config needs masks; for boxes alone take "
             "a detector without a mask head"
         )
 
@@ -195,62 +225,37 @@ def check_ground_truth(what: str, truth: CocoContents, path: str, listed: CocoCo
     if absent:
         raise DataError(
             f"{what} is of other data: {len(absent)} of {len(listed.file_names)} images of {path} "
-            f"are not in it: {_some(absent)}; set its ann_file to {path}"
+            f"are not in it: {some(absent)}; set its ann_file to {path}"
         )
 
 
 def check_pictures(names: Iterable[str], folder: str, listed_in: str) -> None:
-    """Check that the files ``names`` (relative to ``folder``) exist; reads each folder once, not
-    each file.
+    """Check that the files ``names`` (relative to ``folder``) exist.
 
     Raises:
         DataError: how many are absent, and the first three.
     """
+    names = list(names)
+    absent = absent_files(names, folder)
+    if absent:
+        raise DataError(
+            f"{len(absent)} of {len(names)} images named in {listed_in} are not in {folder}: "
+            f"{some(sorted(absent))}"
+        )
+
+
+def absent_files(names: Iterable[str], folder: str) -> list[str]:
+    """Paths of the files ``names`` (relative to ``folder``) that do not exist; reads each folder
+    once, not each file."""
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in names:
         path = os.path.join(folder, name)  # noqa: PTH118  (100,000 Path objects take seconds)
         by_folder[os.path.dirname(path)].append(path)  # noqa: PTH120
     absent: list[str] = []
-    total = 0
     for parent, paths in by_folder.items():
         present = _file_names(parent)
-        total += len(paths)
         absent += [path for path in paths if _base_name(path) not in present]
-    if absent:
-        raise DataError(
-            f"{len(absent)} of {total} images named in {listed_in} are not in {folder}: "
-            f"{_some(sorted(absent))}"
-        )
-
-
-def check_pairs(
-    pictures: str, masks: str | None, picture_suffix: str, mask_suffix: str
-) -> list[str]:
-    """Check a segmentation data set without a list: pictures with ``picture_suffix``, a mask of the
-    same name each.
-
-    Returns:
-        The names, without suffix.
-
-    Raises:
-        DataError: no picture has the suffix, or pictures have no mask (how many, the first three).
-    """
-    names = _names_below(pictures, picture_suffix)
-    if not names:
-        raise DataError(
-            f"folder {pictures} has no *{picture_suffix}, so there are no images to load; set the "
-            "dataset's img_suffix to that of the images"
-        )
-    if masks is None:
-        return names
-    lacking = sorted(set(names) - set(_names_below(masks, mask_suffix)))
-    if lacking:
-        raise DataError(
-            f"{len(lacking)} of {len(names)} images in {pictures} have no mask *{mask_suffix} "
-            f"in {masks}: "
-            f"{_some(lacking)}"
-        )
-    return names
+    return absent
 
 
 def check_class_count(places: dict[str, int], classes: int, named_in: str) -> None:
@@ -269,6 +274,11 @@ def check_class_count(places: dict[str, int], classes: int, named_in: str) -> No
         )
 
 
+def _as_id(value: Any) -> Any:
+    """``value``, or what is no entry's id for something that cannot be one."""
+    return value if is_id(value) else None
+
+
 def _base_name(path: str) -> str:
     return os.path.basename(path)  # noqa: PTH119  (100,000 Path objects take seconds)
 
@@ -281,20 +291,7 @@ def _file_names(folder: str) -> set[str]:
         return set()
 
 
-def _names_below(folder: str, suffix: str) -> list[str]:
-    """Relative names, without ``suffix``, of the files below ``folder`` that end in it."""
-    names = []
-    for parent, _, files in os.walk(folder):
-        within = os.path.relpath(parent, folder)
-        prefix = "" if within == "." else f"{within}/"
-        names += [
-            f"{prefix}{file.removesuffix(suffix)}"
-            for file in files
-            if file.endswith(suffix) and not file.startswith(".")
-        ]
-    return names
-
-
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first three of ``names``, and whether there are more."""
     shown = ", ".join(names[:_SHOWN])
     return f"{shown}, …" if len(names) > _SHOWN else shown

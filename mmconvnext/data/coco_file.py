@@ -71,7 +71,7 @@ def read_coco_file(path: Path) -> CocoFile:
         raise DataError(
             f"annotation file {path} cannot be read, it may have been cut off: {error}"
         ) from error
-    checks.check_form(str(path), content, _FIELDS)
+    checks.check_form(str(path), content, _FIELDS, firm=_FIELDS)
     images, categories = content["images"], content["categories"]
     return CocoFile(
         sizes={str(image["file_name"]): _size(image) for image in images},

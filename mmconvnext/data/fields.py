@@ -9,18 +9,20 @@ _TEXTS = ("file_name", "name")  # the others are ids
 _LONGEST = 60  # characters of a value in a message
 
 
-def misfit(entry: dict[str, Any], fields: Iterable[str]) -> str:
-    """What is wrong with the first of ``fields`` that is no name and no id; empty if none is.
+def is_id(value: Any) -> bool:
+    """Whether ``value`` tells entries apart: text or a whole number, which some programs write
+    with a point."""
+    return isinstance(value, (int, str)) or (isinstance(value, float) and value.is_integer())
 
-    An id may be text, and a whole number written with a point, as some programs do.
-    """
+
+def misfit(entry: dict[str, Any], fields: Iterable[str]) -> str:
+    """What is wrong with the first of ``fields`` that is no name and no id; empty if none is."""
     for field in fields:
         value = entry[field]
-        text = isinstance(value, str)
-        number = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        if not text and (field in _TEXTS or not number):
-            expected = "text" if field in _TEXTS else "a whole number or text"
-            return f"expected {expected} as its {field!r}, found {_told(value)}"
+        if field in _TEXTS and not isinstance(value, str):
+            return f"expected text as its {field!r}, found {_told(value)}"
+        if field not in _TEXTS and not is_id(value):
+            return f"expected a whole number or text as its {field!r}, found {_told(value)}"
     return ""
 
 

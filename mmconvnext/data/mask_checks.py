@@ -6,7 +6,8 @@ assertion in a kernel, neither of which says which mask it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -16,6 +17,56 @@ _LOOKED_AT = 20
 _IGNORED = 255
 
 
+@dataclasses.dataclass(frozen=True)
+class Numbers:
+    """Which numbers masks may have.
+
+    Args:
+        classes: how many classes the data set has.
+        reduce_zero_label: 0 in a mask stands for "not labelled", the first class for 1.
+        named_in: the data set, as errors call it.
+    """
+
+    classes: int
+    reduce_zero_label: bool
+    named_in: str
+
+    @property
+    def first(self) -> int:
+        """The number of the first class."""
+        return 1 if self.reduce_zero_label else 0
+
+    @property
+    def meant(self) -> str:
+        """What the numbers mean, in words."""
+        numbers = (
+            f"0 is not labelled, 1 to {self.classes} are"
+            if self.reduce_zero_label
+            else f"0 to {self.classes - 1} are"
+        )
+        return f"{numbers} the {self.classes} classes of {self.named_in}, {_IGNORED} counts nowhere"
+
+    def problem(self, values: Iterable[int]) -> str:
+        """What is wrong with a mask that consists of ``values``; empty if nothing is."""
+        highest = max((value for value in values if value != _IGNORED), default=0)
+        if highest < self.first + self.classes:
+            return ""
+        return f"has the value {highest}, but {self.meant}"
+
+    def labelled(self, values: Iterable[int]) -> bool:
+        """Whether a mask that consists of ``values`` labels anything."""
+        return any(value >= self.first for value in values if value != _IGNORED)
+
+    def check_labelled(self, any_is: bool, paths: Sequence[str]) -> None:
+        """Check that ``any_is``: that any of the masks ``paths`` labels something.
+
+        Raises:
+            DataError: none does, and there are masks.
+        """
+        if paths and not any_is:
+            raise DataError(f"masks such as {paths[0]} label nothing: {self.meant}")
+
+
 def check_masks(
     paths: Sequence[str], classes: int, *, reduce_zero_label: bool, named_in: str
 ) -> None:
@@ -23,9 +74,7 @@ def check_masks(
 
     Args:
         paths: the mask files.
-        classes: how many classes the data set has.
-        reduce_zero_label: 0 in a mask stands for "not labelled", the first class for 1.
-        named_in: the data set, as errors call it.
+        classes, reduce_zero_label, named_in: as in :class:`Numbers`.
 
     Raises:
         DataError: a mask has several channels or a number without a class, or none of those looked
@@ -33,9 +82,7 @@ def check_masks(
     """
     from PIL import Image
 
-    first = 1 if reduce_zero_label else 0
-    numbers = f"0 is not labelled, 1 to {classes} are" if first else f"0 to {classes - 1} are"
-    meant = f"{numbers} the {classes} classes of {named_in}, {_IGNORED} counts nowhere"
+    numbers = Numbers(classes, reduce_zero_label, named_in)
     learnt = False
     for path in paths[:: -(-len(paths) // _LOOKED_AT) or 1]:
         try:
@@ -48,9 +95,9 @@ def check_masks(
             raise DataError(
                 f"mask {path} has {mask.shape[2]} channels; expected one channel of class numbers"
             )
-        values = [int(value) for value in np.unique(mask) if value != _IGNORED]
-        if values and values[-1] >= first + classes:
-            raise DataError(f"mask {path} has the value {values[-1]}, but {meant}")
-        learnt |= any(value >= first for value in values)
-    if paths and not learnt:
-        raise DataError(f"masks such as {paths[0]} label nothing: {meant}")
+        values = list(map(int, np.unique(mask)))
+        problem = numbers.problem(values)
+        if problem:
+            raise DataError(f"mask {path} {problem}")
+        learnt |= numbers.labelled(values)
+    numbers.check_labelled(learnt, paths)

@@ -83,8 +83,8 @@ def limits(package: str, of: str) -> str:
     for distribution in carriers(package):
         for line in _required(distribution):
             requirement, _, condition = line.partition(";")
-            # mmdet and mmseg name what they need only to mim, their installer.
-            if "extra" in condition and "mim" not in condition:
+            # mmdet and mmseg name what they need only to mim, their installer; the forks do alike.
+            if "extra" in condition and not re.search("mim|mminstall", condition):
                 continue
             name = distribution_of(requirement)
             if name in CARRIERS[of]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mmconvnext.hooks.bad_data import BadDataHook
 from mmconvnext.hooks.checkpoint import WholeCheckpointHook
 from mmconvnext.hooks.exact_state import ExactStateHook
 from mmconvnext.hooks.finite import FiniteGuardHook, NonFiniteError
@@ -10,6 +11,7 @@ from mmconvnext.hooks.preemption import PreemptionHook
 from mmconvnext.hooks.progress import ProgressBarHook
 
 __all__ = [
+    "BadDataHook",
     "ExactStateHook",
     "FastTestHook",
     "FiniteGuardHook",

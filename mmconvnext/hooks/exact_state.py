@@ -35,7 +35,7 @@ class ExactStateHook(Hook):
     def __init__(self) -> None:
         self._loaded: Mapping[str, Any] | None = None
         self._pending: Mapping[str, Any] | None = None  # states to begin the next iteration with
-        self._gathered: list[Any] | None = None
+        self._gathered: tuple[list[Any], dict[str, torch.Tensor]] | None = None
         self._before_validation: Mapping[str, Any] | None = None
 
     @property
@@ -46,24 +46,25 @@ class ExactStateHook(Hook):
     def gather_for_checkpoint(self, runner: Any) -> None:
         """In every process, before the first one saves."""
         if get_world_size() > 1:
-            self._gathered = all_gather_object(self._states)
-            for gradient in _waiting_gradients(runner).values():
-                # Each process has added up its own. What counts is the mean over all, so that each
-                # may go on from the mean.
-                all_reduce(gradient, op="mean")
+            gradients = _waiting_gradients(runner)
+            self._gathered = (
+                all_gather_object(self._states),
+                {name: _over_processes(gradient) for name, gradient in gradients.items()},
+            )
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Add the state, unless it is a checkpoint of weights alone."""
-        gathered, self._gathered = self._gathered, None
+        states, gradients = self._gathered or ([self._states], _waiting_gradients(runner))
+        self._gathered = None
         if "optimizer" not in checkpoint:
             return
         checkpoint[KEY] = {
             "iter": checkpoint["meta"]["iter"],
-            "generators": gathered or [self._states],
+            "generators": states,
             "processes": get_world_size(),
             "sampler_seed": getattr(_sampler(runner), "seed", None),
             "validated": getattr(runner.train_loop, "validated", None),
-            "gradients": {n: g.cpu() for n, g in _waiting_gradients(runner).items()},
+            "gradients": {name: gradient.cpu() for name, gradient in gradients.items()},
         }
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
@@ -134,10 +135,30 @@ def _waiting_gradients(runner: Any) -> dict[str, torch.Tensor]:
     return {n: p.grad for n, p in _named_parameters(runner) if p.grad is not None}
 
 
+def _over_processes(gradient: torch.Tensor) -> torch.Tensor:
+    """The mean over the processes, whole."""
+    if _is_divided(gradient):  # each process has a part of the mean
+        return gradient.full_tensor()  # type: ignore[attr-defined]
+    # Each has added up its own. What counts is their mean, so that each may go on from that.
+    all_reduce(gradient, op="mean")
+    return gradient
+
+
+def _is_divided(tensor: torch.Tensor) -> bool:
+    """Whether each process has a part of it, as with FSDP."""
+    return hasattr(tensor, "full_tensor")
+
+
 def _put_back_gradients(runner: Any, saved: Mapping[str, torch.Tensor]) -> None:
     if not saved:
         return
     for name, parameter in _named_parameters(runner):
-        if name in saved:
-            parameter.grad = saved[name].to(parameter)
+        if name not in saved:
+            continue
+        gradient = saved[name].to(parameter.device, parameter.dtype)
+        if _is_divided(parameter):
+            from torch.distributed.tensor import distribute_tensor
+
+            gradient = distribute_tensor(gradient, parameter.device_mesh, parameter.placements)  # type: ignore[attr-defined]
+        parameter.grad = gradient
     runner.logger.info("gradients of batches before the break are taken from the checkpoint")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from functools import wraps
 from typing import Any
 
 import torch
-from mmengine.dist import all_reduce, get_world_size
+from mmengine.dist import get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmconvnext.hooks.finite_numbers import broken_weight, greatest, names_of_bad
+from mmconvnext.hooks.finite_numbers import (
+    anywhere,
+    broken_weight,
+    is_bad,
+    names_of_bad,
+    suspicious,
+)
 from mmconvnext.hooks.finite_report import Report, trace_again
-from mmconvnext.hooks.step_state import StepState
+from mmconvnext.hooks.step_state import StepState, lowered_rates
 from mmconvnext.registry import HOOKS, register_everywhere
 
 ACTIONS = ("stop", "skip", "lower")
@@ -213,21 +219,18 @@ class FiniteGuardHook(Hook):
         value = loss.detach()
         bad = [~torch.isfinite(value).all()]
         if not isinstance(self._wrapper, AmpOptimWrapper):
-            bad.append(~torch.isfinite(greatest(self._gradients(), value.device)))
-        flags = torch.stack(bad).int()
-        if get_world_size() > 1:
-            all_reduce(flags, op="max")
-        in_loss, *in_gradients = flags.tolist()
+            bad.append(suspicious(self._gradients(), value.device))
+        in_loss, *maybe = anywhere(torch.stack(bad))
         if in_loss:
             raise _NotFiniteError(f"loss = {float(value)}", in_loss=True)
-        if any(in_gradients):
+        if any(maybe) and any(anywhere(value.new_tensor([any(map(is_bad, self._gradients()))]))):
             raise _NotFiniteError("gradients that are not finite")
 
     def _guarded_step(self, **settings: Any) -> None:
         self._stepped = False
         scaler = getattr(self._wrapper, "loss_scaler", None)
         scale = None if scaler is None else scaler.get_scale()
-        with self._lowered_rates():
+        with lowered_rates(self._wrapper.optimizer, self._lr_factor):
             self._step(**settings)
         if scaler is None:
             return
@@ -237,21 +240,6 @@ class FiniteGuardHook(Hook):
         if self._refused >= _SCALER_MAY_REFUSE:
             what = f"gradients of {self._refused} steps in a row, down to a loss scale of {scale:g}"
             raise _NotFiniteError(what, final=True)
-
-    @contextmanager
-    def _lowered_rates(self) -> Iterator[None]:
-        """The rates are lower only while the optimizer makes its step: some schedules compute a
-        rate from the last one, others from the first, and neither may notice."""
-        groups = self._wrapper.optimizer.param_groups
-        rates = [group["lr"] for group in groups]
-        if self._lr_factor != 1:
-            for group in groups:
-                group["lr"] = group["lr"] * self._lr_factor
-        try:
-            yield
-        finally:
-            for group, rate in zip(groups, rates, strict=True):
-                group["lr"] = rate
 
     def _handle(self, data: Any, trouble: _NotFiniteError, failed: Exception | None) -> None:
         """Throw the batch away, find out why, and decide."""

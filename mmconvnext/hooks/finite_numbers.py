@@ -1,32 +1,45 @@
-"""Whether tensors are finite, with as few calls of the device as that takes."""
+"""Whether tensors are finite. Of tensors that are divided among processes, this process's part."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 
 import torch
+from mmengine.dist import all_reduce, get_world_size
 from torch import Tensor, nn
 
 
-def greatest(tensors: Iterable[Tensor], device: torch.device) -> Tensor:
-    """The greatest absolute value in ``tensors``, NaN if there is one, 0 of nothing; on ``device``,
-    for which nothing waits.
+def here(tensor: Tensor) -> Tensor:
+    """The values of ``tensor`` that this process has, as a dense tensor outside of the graph."""
+    values = tensor.detach()
+    if hasattr(values, "to_local"):  # torch.distributed's DTensor
+        values = values.to_local()
+    return values.coalesce().values() if values.is_sparse else values
 
-    Not the root of the sum of squares: finite values can make that infinite.
+
+def is_bad(tensor: Tensor) -> bool:
+    """Whether something in ``tensor`` is not finite; waits for the device."""
+    return tensor.is_floating_point() and not bool(torch.isfinite(here(tensor)).all())
+
+
+def suspicious(tensors: Iterable[Tensor], device: torch.device) -> Tensor:
+    """Whether something may not be finite in ``tensors``: one value on ``device``, for which
+    nothing waits.
+
+    It is the sum of squares that is looked at, by far the fastest on a CPU; that of great finite
+    numbers may be infinite.
     """
-    dense = (tensor.coalesce().values() if tensor.is_sparse else tensor for tensor in tensors)
-    values = [value for value in dense if value.numel()]
+    values = [value for value in map(here, tensors) if value.numel()]
     if not values:
-        return torch.zeros((), device=device)
-    norms = torch._foreach_norm(values, float("inf"))
-    return torch.stack([norm.float().to(device, non_blocking=True) for norm in norms]).max()
+        return torch.zeros((), dtype=torch.bool, device=device)
+    norms = torch._foreach_norm(values)
+    norm = torch.stack([norm.float().to(device, non_blocking=True) for norm in norms]).max()
+    return ~torch.isfinite(norm)
 
 
 def names_of_bad(named: Iterable[tuple[str, Tensor]]) -> Iterator[str]:
     """Names of those in which something is not finite."""
-    for name, tensor in named:
-        if tensor.is_floating_point() and not torch.isfinite(tensor.detach()).all():
-            yield name
+    return (name for name, tensor in named if is_bad(tensor))
 
 
 def broken_weight(model: nn.Module, made_so: Collection[str]) -> str:
@@ -37,3 +50,12 @@ def broken_weight(model: nn.Module, made_so: Collection[str]) -> str:
             if name not in made_so:
                 return f"the {kind} {name}"
     return ""
+
+
+def anywhere(flags: Tensor) -> list[int]:
+    """Of each of some flags, whether it is set in any process; all of them have to ask."""
+    flags = flags.int()
+    if get_world_size() > 1:
+        all_reduce(flags, op="max")
+    found: list[int] = flags.tolist()
+    return found

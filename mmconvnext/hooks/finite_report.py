@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
-from mmengine.model import is_model_wrapper
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.fsdp import FullyShardedDataParallel
 
+from mmconvnext.hooks.finite_numbers import is_bad
 from mmconvnext.hooks.plain_data import pictures_in, tensors_in, to_plain
 from mmconvnext.hooks.replay_file import Replay, write_replay
 from mmconvnext.hooks.step_state import StepState
@@ -105,11 +105,7 @@ class Report:
             plain = to_plain(self.data)
         except TypeError:
             return []
-        return [
-            path
-            for path, tensor in tensors_in(plain)
-            if tensor.is_floating_point() and not torch.isfinite(tensor).all()
-        ]
+        return [path for path, tensor in tensors_in(plain) if is_bad(tensor)]
 
     def _file(
         self, runner: Any, model: nn.Module, state: StepState, max_files: int, line: str
@@ -117,8 +113,8 @@ class Report:
         folder = Path(runner.work_dir)
         if len(list(folder.glob(PATTERN))) >= max_files:
             return f"no file for a replay, {folder} has {max_files}"
-        if is_model_wrapper(runner.model) and not isinstance(runner.model, DistributedDataParallel):
-            return f"no file for a replay: {type(runner.model).__name__} scatters the weights"
+        if _is_divided(runner.model):
+            return "no file for a replay: the weights are divided among the processes"
         rank = f"_rank_{get_rank()}" if get_world_size() > 1 else ""
         path = folder / f"nonfinite_iter_{runner.iter + 1}{rank}.pth"
         try:
@@ -133,9 +129,23 @@ class Report:
             write_replay(path, replay)
         except (OSError, TypeError) as error:
             return f"no file for a replay: {error}"
-        return f"to look at it: mmconvnext replay CONFIG {path}"
+        return f"to look at it: mmconvnext replay {_config(runner)} {path}"
 
 
 def _some(names: list[str]) -> str:
     more = len(names) - _PICTURES_NAMED
     return ", ".join(names[:_PICTURES_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _is_divided(model: nn.Module) -> bool:
+    """Whether no process has all weights; to gather them all would have to take part."""
+    if isinstance(model, FullyShardedDataParallel):
+        return True
+    return any(hasattr(parameter, "to_local") for parameter in model.parameters())
+
+
+def _config(runner: Any) -> str:
+    """The config as the runner has dumped it, with all that the command line changed."""
+    name = getattr(runner.cfg, "filename", None)
+    dumped = Path(runner.work_dir) / Path(name or "").name
+    return str(dumped) if name and dumped.is_file() else "CONFIG"

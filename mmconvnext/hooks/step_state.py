@@ -1,11 +1,14 @@
-"""What a forward pass changes beside the weights: buffers, and the generators it draws from."""
+"""What surrounds a training step: buffers and generators, which it changes, and the rates."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from mmconvnext.loops import generators
 
@@ -52,3 +55,21 @@ class StepState:
 
 def _same(one: Tensor, other: Tensor) -> bool:
     return one is other
+
+
+@contextmanager
+def lowered_rates(optimizer: Optimizer, factor: float) -> Iterator[None]:
+    """Inside, the rates of all groups are multiplied by ``factor``.
+
+    For the optimizer's step alone: some schedules compute a rate from the last one, others from the
+    first, and neither may notice.
+    """
+    rates = [group["lr"] for group in optimizer.param_groups]
+    if factor != 1:
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * factor
+    try:
+        yield
+    finally:
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmconvnext.hooks.finite_numbers import here
+
 OUTPUT = "output"
 OUTPUT_GRADIENT = "gradient of the output"
 INPUT_GRADIENT = "gradient of the input"
@@ -210,8 +212,7 @@ def _figures(tensors: Iterable[Tensor]) -> tuple[float, float, float]:
     """Least and greatest finite value, and the finite ones' share."""
     lows, highs, finite, total = [], [], 0, 0
     for tensor in tensors:
-        values = tensor.detach()
-        values = (values.coalesce().values() if values.is_sparse else values).float()
+        values = here(tensor).float()
         kept = values[torch.isfinite(values)]
         finite, total = finite + kept.numel(), total + values.numel()
         if kept.numel():

@@ -21,6 +21,10 @@ from mmconvnext.evaluation.one_step import try_model
 # What other packages stand in the way of, and how they say it.
 BERT = "mmdet's language models need transformers < 5"
 OUTSIDE = {
+    "clrnet": (
+        r"neck.in_channels=\[256, 512, 1024\] does not fit",
+        "onedl's; its neck leaves out a map of the backbone, of which its config says nothing",
+    ),
     "deepsort": ("mmpretrain", "its re-identification network is mmpretrain's"),
     "reid": ("mmpretrain", "its network is mmpretrain's"),
     "glip": (r"object.__init__\(\) takes exactly one argument", BERT),

@@ -70,7 +70,7 @@ class PaperBlock(nn.Module):
         x = x.permute(0, 3, 1, 2)
         if self.training and self.rate > 0:
             for sample, number in enumerate(torch.rand(len(x)).tolist()):
-                kept = number < 1 - self.rate
+                kept = number >= self.rate
                 x = x.clone()
                 x[sample] = x[sample] / (1 - self.rate) if kept else 0 * x[sample]
         return shortcut + x

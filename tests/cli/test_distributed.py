@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from sample_processes import ROOT, TORCHRUN, environment
 
 from mmconvnext.cli.errors import INTERRUPTED, report_errors
 from mmconvnext.cli.files import finished_file
 from mmconvnext.cli.main import main
 from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
 
-ROOT = Path(__file__).parents[2]
 CONFIGS = Path(__file__).parent / "configs"
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 MAKERS = {"segmentation": make_ade_shapes, "detection": make_coco_shapes}
 PICTURES = 8
 RATE = 1e-2  # of the configs
@@ -106,11 +103,6 @@ class Launched:
         """Waits for the end, which must be with ``status``; returns what was said."""
         assert self.launcher.wait(timeout=120) == status, self.said[-3000:]
         return self.said
-
-
-def environment() -> dict[str, str]:
-    # Torchrun sets the rest for its processes.
-    return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def checkpoint(work: Path, iterations: int) -> dict:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MAKERS, forget_names
+from sample_names import forget_names
 from sample_processes import WITH_LOSSES, mean_losses, run_in_two
 
 from mmconvnext.cli.main import main
-from mmconvnext.data.shapes import ShapesSpec
+from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
 
 CONFIGS = Path(__file__).parent / "configs"
 ITERATIONS = 20
@@ -27,6 +27,7 @@ WAYS = {
     "fsdp": ("--fsdp",),
 }
 MODES = ("activation", "mlp", "block", "auto")
+MAKERS = {"segmentation": make_ade_shapes, "detection": make_coco_shapes}
 
 pytestmark = [
     pytest.mark.slow,

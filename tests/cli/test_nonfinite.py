@@ -50,8 +50,10 @@ def test_train_stops_with_a_line_and_replay_finds_the_same_place(task, train, tm
     weights = torch.load(tmp_path / "work/iter_1.pth", weights_only=False)["state_dict"]
     assert all(torch.isfinite(value).all() for value in weights.values())
 
-    config = str(tmp_path / "work" / "tiny.py")
-    replay = ["replay", config, str(tmp_path / "work/nonfinite_iter_2.pth"), "--device", "cpu"]
+    # The line has the command.
+    config, kept = str(tmp_path / "work/tiny.py"), str(tmp_path / "work/nonfinite_iter_2.pth")
+    assert f"mmconvnext replay {config} {kept};" in line
+    replay = ["replay", config, kept, "--device", "cpu"]
     assert main(replay) == 0
     told = capfd.readouterr().out
     assert "mmconvnext: iteration 2: it happened again: " in told and FOUND in told

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import MAKERS, forget_names
 from sample_models import CONFIGS as MODELS
 from sample_models import save_model
+from sample_names import forget_names
 from sample_processes import KnowsTheAnswers, run_in_two
 
 from mmconvnext.cli.main import main
-from mmconvnext.data.shapes import ShapesSpec
+from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
 
 PICTURES = 5  # the second process gets the first picture again, to be as many
 DETECTOR = Path(__file__).parent / "configs" / "shared_batch_detection.py"
@@ -53,6 +53,7 @@ _base_ = {str(MODELS["segmentation"])!r}
 test_dataloader = dict(batch_size=2)
 test_evaluator = dict(type="mmconvnext.FastIoUMetric")
 """
+MAKERS = {"segmentation": make_ade_shapes, "detection": make_coco_shapes}
 
 pytestmark = [
     pytest.mark.slow,

@@ -52,20 +52,18 @@ class Network(BaseModel):
         kind: as of :class:`Trouble`; also 'loss': one of the two losses is infinite; 'error': one
             such as SciPy raises that meets NaN.
         at: as of :class:`Trouble`.
-        drop: rate of dropout.
     """
 
-    def __init__(self, kind: str = "", at: Sequence[int] = (), drop: float = 0.0) -> None:
+    def __init__(self, kind: str = "", at: Sequence[int] = ()) -> None:
         super().__init__()
         self.kind = kind
         self.stem = nn.Sequential(
             nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), Trouble(kind, at), nn.ReLU(inplace=True)
         )
-        self.drop = nn.Dropout(drop)
         self.head = nn.Linear(4, 2)
 
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = "loss") -> Any:
-        features = self.drop(self.stem(torch.stack(inputs)).mean((2, 3)))
+        features = self.stem(torch.stack(inputs)).mean((2, 3))
         if self.kind == "error" and self.stem[2].now():
             features = features * NAN
             self.head(features)

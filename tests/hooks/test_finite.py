@@ -7,7 +7,18 @@ import re
 import pytest
 import torch
 from mmengine.hooks import Hook
-from sample_runs import INF, NAN, AfterEach, Network, make_runner, pictures, same, weights
+from mmengine.logging import MessageHub
+from sample_runs import (
+    INF,
+    NAN,
+    AfterEach,
+    Network,
+    Trouble,
+    make_runner,
+    pictures,
+    same,
+    weights,
+)
 from torch import nn
 
 from mmconvnext.hooks import FiniteGuardHook, NonFiniteError
@@ -98,8 +109,20 @@ def test_after_a_skipped_batch_all_is_as_if_it_had_never_come(tmp_path, kind):
 
 
 def test_looking_for_the_place_draws_nothing_from_the_generators(tmp_path):
+    class Restless(Trouble):
+        """Draws more if it is called a second time in an iteration."""
+
+        seen = -1
+
+        def forward(self, x):
+            now = MessageHub.get_current_instance().get_info("iter")
+            torch.rand(5 if now == self.seen else 2)
+            self.seen = now
+            return super().forward(x)
+
     def run(name: str, at: list[int]) -> torch.Tensor:
-        model = network("output", at, drop=0.5)
+        model = network()
+        model.stem[2] = Restless("output", at)
         make_runner(tmp_path / name, model, pictures(8), FiniteGuardHook("skip")).train()
         return torch.get_rng_state()
 
@@ -248,6 +271,23 @@ def test_lowered_rates_stay_lower_whatever_the_schedule_and_over_a_resume(tmp_pa
     assert hub.get_scalar("train/lr_factor").current() == 0.0625
     resumed, _ = train([2, 4], 8, resume=True)
     assert resumed.used == [rate * 0.0625 for rate in resumed.scheduled] and len(resumed.used) == 2
+
+
+def test_great_numbers_whose_squares_overflow_are_finite(tmp_path):
+    class Great(nn.Module):
+        def forward(self, x):
+            return x * 1e17
+
+    model = network()
+    model.stem[2] = Great()
+    wrapper = {"type": "OptimWrapper", "optimizer": {"type": "SGD", "lr": 0.0}}
+    gradients = []
+    runner = make_runner(tmp_path, model, pictures(4), FiniteGuardHook(), optim_wrapper=wrapper)
+    handle = model.stem[0].weight.register_hook(lambda grad: gradients.append(grad))
+    runner.train()
+    handle.remove()
+    assert gradients[0].square().sum() == INF and torch.isfinite(gradients[0]).all()
+    assert runner.iter == 2
 
 
 def test_weights_that_are_not_finite_are_not_trained(tmp_path):

@@ -13,28 +13,34 @@ from mmconvnext.hooks import FiniteGuardHook, NonFiniteError
 class CpuAmp(AmpOptimWrapper):
     """mmengine's, which refuses to be made without a GPU."""
 
-    def __init__(self, model: Network, scale: float = 2.0**16) -> None:
-        OptimWrapper.__init__(self, torch.optim.SGD(model.parameters(), lr=0.1))
-        self._scale_update_param, self.cast_dtype = None, torch.bfloat16
-        self.loss_scaler = torch.amp.GradScaler("cpu", init_scale=scale)
+    def __init__(self, model: Network, scale: float | None, fused: bool) -> None:
+        OptimWrapper.__init__(self, torch.optim.SGD(model.parameters(), lr=0.1, fused=fused))
+        self._scale_update_param, self.cast_dtype = scale, torch.bfloat16
+        self.loss_scaler = torch.amp.GradScaler("cpu", init_scale=scale or 2.0**16)
 
 
-def run(tmp_path, kind: str, at: list[int], guard: FiniteGuardHook, count: int = 8) -> list:
-    """Trains; returns weights and scale after each iteration."""
+def run(
+    tmp_path,
+    kind: str,
+    at: list[int],
+    guard: FiniteGuardHook,
+    count: int = 8,
+    scale: float | None = None,
+    fused: bool = False,
+) -> list:
+    """Trains, with a ``scale`` that stays or with mmengine's dynamic one; returns weights and scale
+    after each iteration."""
     torch.manual_seed(5)
     model = Network(kind, at)
-    wrapper = CpuAmp(model)
+    wrapper = CpuAmp(model, scale, fused)
     after: list = []
 
     def note(runner) -> None:
         after.append((weights(runner.model), wrapper.loss_scaler.get_scale()))
 
-    try:
-        make_runner(
-            tmp_path, model, pictures(count), guard, optim_wrapper=wrapper, hooks=[AfterEach(note)]
-        ).train()
-    finally:
-        after.append((weights(model), wrapper.loss_scaler.get_scale()))
+    make_runner(
+        tmp_path, model, pictures(count), guard, optim_wrapper=wrapper, hooks=[AfterEach(note)]
+    ).train()
     return after
 
 
@@ -57,9 +63,11 @@ def test_a_skipped_batch_leaves_weights_and_scale_as_they_were(tmp_path):
     assert not same(after[2][0], after[1][0])
 
 
-def test_a_scaler_that_leaves_out_step_after_step_stops_the_training(tmp_path):
+@pytest.mark.parametrize(("scale", "fused"), [(None, False), (512.0, False), (None, True)])
+def test_a_scaler_that_leaves_out_step_after_step_stops_the_training(tmp_path, scale, fused):
+    guard = FiniteGuardHook("skip")
     with pytest.raises(NonFiniteError) as stopped:
-        run(tmp_path, "gradient", list(range(99)), FiniteGuardHook("skip"), 80)
+        run(tmp_path, "gradient", list(range(99)), guard, 80, scale, fused)
     line = str(stopped.value)
     assert line.startswith("iteration 20: gradients of 20 steps in a row, down to a loss scale of ")
     assert "first non-finite gradient: of the input of stem.2 (Trouble)" in line

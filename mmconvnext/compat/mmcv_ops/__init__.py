@@ -27,6 +27,7 @@ MODULES = (
     "masked",
     "psa",
     "deform_roi",
+    "lanes",
 )
 
 

@@ -35,7 +35,9 @@ class LoadAnnotations(mmseg_steps.LoadAnnotations):
             )
         content = fileio.get(results["seg_map_path"], backend_args=self.backend_args)
         labels = mmcv.imfrombytes(content, flag="unchanged", backend=self.imdecode_backend)
-        labels = labels.squeeze().astype(np.uint8, copy=False)
+        if labels.ndim == 3 and labels.shape[2] == 1:
+            labels = labels[:, :, 0]  # mmseg's squeeze() takes a height or width of 1 away as well
+        labels = labels.astype(np.uint8, copy=False)
         if self.reduce_zero_label or results.get("label_map") is not None:
             labels = cv2.LUT(labels, self._table(results.get("label_map")))
         results["gt_seg_map"] = labels
