@@ -111,9 +111,9 @@ def trained(tiny_config, shapes, tmp_path) -> Callable[..., dict[str, Any]]:
     """Trains to the end, broken off where it is said, and resumed; returns the last checkpoint."""
 
     def train(
-        name: str, task: str, loop: str, breaks=(), seed: str | None = "0", **settings: Any
+        name: str, task: str, loop: str, breaks=(), seed: str | None = "0", lines="", **settings: Any
     ) -> dict[str, Any]:
-        extra = RANDOM.format(**{**SETTINGS, **settings})
+        extra = RANDOM.format(**{**SETTINGS, **settings}) + lines
         config = tiny_config(task, extra + PIPELINES[task] + LOOPS[loop])
         work = tmp_path / name
         command = ["train", str(config), "--data-root", str(shapes[task]), "--device", "cpu"]
@@ -206,6 +206,21 @@ def test_gradients_that_wait_for_more_are_kept(trained, loop):
     whole = trained("whole", "segmentation", loop, accumulated=3)
     broken = trained("broken", "segmentation", loop, [("after", 4), ("after", 5)], accumulated=3)
     assert_same(whole, broken)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        f"type='OneCycleLR', eta_max=0.1, total_steps={ITERATIONS}, by_epoch=False",
+        f"type='CosineAnnealingLR', T_max={ITERATIONS}, by_epoch=False",
+    ],
+)
+def test_other_schedules_go_on(trained, schedule):
+    lines = f"param_scheduler = [dict({schedule})]\n"
+    whole = trained("whole", "segmentation", "iterations", lines=lines)
+    broken = trained("broken", "segmentation", "iterations", [("after", 3)], lines=lines)
+    assert_same(whole, broken)
+    assert len(set(history(whole)["train/lr"])) > ITERATIONS // 2
 
 
 def test_a_scaler_of_losses_goes_on(trained):
