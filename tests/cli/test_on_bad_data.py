@@ -38,7 +38,7 @@ def run(tiny_config, own_data, tmp_path):
 
     def start(command: str, task: str, *options: str) -> int:
         arguments = ["--data-root", str(own_data[task]), "--work-dir", str(tmp_path / "work")]
-        return main([command, str(tiny_config(task)), *options, *arguments, "--seed", "3"])
+        return main([command, str(tiny_config(task)), *arguments, "--seed", "3", *options])
 
     return start
 
@@ -190,6 +190,23 @@ def test_twenty_pictures_in_a_row_are_no_exception(run, own_data, capsys):
         break_inside(own_data["detection"] / TRAINING["detection"], name)
     assert run("train", "detection", "--max-iters", "2", "--on-bad-data", "skip") == 2
     assert "20 pictures in a row cannot be used, at last " in capsys.readouterr().err
+
+
+def test_what_is_taken_instead_is_the_same_after_resuming(run, own_data, tmp_path):
+    break_inside(own_data["segmentation"] / TRAINING["segmentation"])
+    options = ["--max-iters", "6", "--on-bad-data", "skip", "--cfg-options"]
+    options += ["val_dataloader=None", "val_cfg=None", "val_evaluator=None"]
+    saving = "default_hooks.checkpoint."
+    options += [f"{saving}type=CheckpointHook", f"{saving}interval=3"]
+    assert run("train", "segmentation", *options) == 0
+    first, again = tmp_path / "work", tmp_path / "again"
+    resumed = ["--resume", str(first / "iter_3.pth"), "--work-dir", str(again)]
+    assert run("train", "segmentation", *resumed, *options) == 0
+    assert (again / "bad_data.jsonl").exists()
+    weights = [
+        torch.load(work / "iter_6.pth", weights_only=False)["state_dict"] for work in (first, again)
+    ]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
 
 
 @pytest.mark.slow
