@@ -97,3 +97,12 @@ def test_an_image_with_an_odd_id_is_left_out():
     content = {**SOUND, "images": images}
     kept = find_bad_entries(content, masks=False).left_out_of(content)
     assert [image["id"] for image in kept["images"]] == [2]
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+@pytest.mark.parametrize("image", [1, 99])
+def test_what_no_id_refers_to_is_named_even_without_an_image(key, image):
+    """mmdet looks both up in dicts before it knows which image is meant."""
+    entry = {**SOUND["annotations"][0], "bbox": [0, 0, 2, 2], "area": 4, "image_id": image}
+    bad = find_bad_entries({**SOUND, "annotations": [{**entry, key: [1]}]}, masks=False)
+    assert bad.annotations == {0: f"{key} is [1], neither a number nor a word"}
