@@ -88,7 +88,7 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     data = preflight.check_training(cfg, ema=args.ema, skip=skip)
     lasting.make_lasting(cfg, args.on_nonfinite, skip_bad_data=skip)
     left_out = data.write()
-    for line in [*adapted, *left_out, changed]:
+    for line in [*adapted, *left_out, changed, resuming.restarts_that_hang()]:
         running.tell(line)
     with device.running_on(place, cfg):
         runner = running.build_runner(cfg, args.plain)
