@@ -130,10 +130,10 @@ both sides where mmcv has no compiled ones.
 For both sides alike: one process on a CPU, batches of two, pictures, crops and anchors of an
 eighth of their size, an eighth of Mask R-CNN's regions, BatchNorm for SyncBatchNorm, random
 initial weights, no evaluation. One setting of stock's is changed: its warm-up, which is not the
-authors', is ours. At the recipes' warm-up weights hardly move in so few iterations; so each is
-trained at its full learning rate, too, from the first iteration.
+authors', is ours. At the recipes' warm-up weights hardly move in so few iterations: those headed
+"the full learning rate at once", where there are any below, leave it out.
 
 In double precision: the sides add up in different orders. In single precision Mask R-CNN's losses
-agreed to 1e-6 over the first iterations, not to the end (`mmconvnext parity --single` shows it).
+agreed to 1e-6 over three iterations, not over thirty (`mmconvnext parity --single` shows it).
 The likely reason, not shown: once rounding moves a proposal over a threshold, one side samples
 other regions, and draws other random numbers from there on."""
