@@ -63,7 +63,7 @@ class KnowsTheAnswers(BaseModel):
             truth, by = sample.gt_instances, int(sample.img_id) % 4
             masks = truth.masks.to_tensor(torch.bool, self.shift.device).roll(by, -1)
             sample.pred_instances = InstanceData(
-                bboxes=truth.bboxes + by * self.shift,
+                bboxes=truth.bboxes.tensor + by * self.shift,
                 labels=truth.labels,
                 scores=torch.linspace(0.9, 0.5, len(truth)) - 0.01 * by,
                 masks=masks,

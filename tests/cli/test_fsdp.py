@@ -21,11 +21,8 @@ BATCH = 4
 ALONE = f"train_dataloader.batch_size={BATCH}"
 TOLERANCE = 1e-5
 LAUNCHED = ("--launcher", "pytorch")
-WAYS = {
-    "ddp": (),
-    "strategy": ("runner_type=FlexibleRunner", "strategy.type=DDPStrategy"),
-    "fsdp": ("--fsdp",),
-}
+WAYS: dict[str, tuple[str, ...]] = {"ddp": (), "strategy": (), "fsdp": ("--fsdp",)}
+MMENGINES = "runner_type = 'FlexibleRunner'\nstrategy = dict(type='DDPStrategy')\n"
 MODES = ("activation", "mlp", "block", "auto")
 MAKERS = {"segmentation": make_ade_shapes, "detection": make_coco_shapes}
 
@@ -44,18 +41,21 @@ def root(tmp_path_factory) -> Path:
     for task, make in MAKERS.items():
         make(root / task, ShapesSpec(train=8, val=1, size=64, max_shapes=2))
         base = str(CONFIGS / f"shared_batch_{task}.py")
-        (root / f"{task}.py").write_text(f"_base_ = {base!r}\n{WITH_LOSSES}")
+        text = f"_base_ = {base!r}\n{WITH_LOSSES}"
+        (root / f"{task}.py").write_text(text)
+        (root / f"{task}_strategy.py").write_text(text + MMENGINES)
     return root
 
 
 @pytest.fixture(scope="module")
 def command(root) -> Callable[..., list[str]]:
-    """Arguments of a training of ``task``'s config in ``root / name``."""
+    """Arguments of a training of ``task``'s config, or that of ``name``, in ``root / name``."""
 
     def of(task: str, name: str, *options: str, iterations: int = ITERATIONS) -> list[str]:
+        config = root / f"{name}.py" if (root / f"{name}.py").is_file() else root / f"{task}.py"
         settings = [option for option in options if "=" in option]
         return [
-            *("train", str(root / f"{task}.py"), "--data-root", str(root / task)),
+            *("train", str(config), "--data-root", str(root / task)),
             *("--work-dir", str(root / name), "--max-iters", str(iterations)),
             *("--seed", "0", "--device", "cpu"),
             *(option for option in options if "=" not in option),

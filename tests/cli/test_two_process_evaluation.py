@@ -24,6 +24,7 @@ custom_imports = dict(imports=["mmconvnext", "sample_processes"], allow_failed_i
 model = dict(_delete_=True, type="KnowsTheAnswers")
 annotations = "annotations/instances_val.json"
 test_dataloader = dict(
+    _delete_=True,
     batch_size=2,
     num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=False),
@@ -41,8 +42,9 @@ test_dataloader = dict(
         ],
     ),
 )
-test_cfg = dict(type="TestLoop")
+test_cfg = dict(_delete_=True, type="TestLoop")
 test_evaluator = dict(
+    _delete_=True,
     type="mmconvnext.FastCocoMetric",
     ann_file="data/made_up/" + annotations,
     metric=["bbox", "segm"],
