@@ -189,7 +189,7 @@ def test_what_ends_one_process_ends_all_and_is_said_in_a_line(pictures, two_proc
     finally:
         picture.write_bytes(whole)
     (line,) = (line for line in said.splitlines() if "mmconvnext train: rank 1: " in line)
-    assert "000001.png: " in line and "--on-bad-data skip" in line
+    assert "training/000001.png" in line and "--on-bad-data skip" in line
     assert "done:" not in said and not list((tmp_path / "two").glob("*.pth"))
     assert not running(tmp_path)
 
