@@ -49,7 +49,7 @@ test: $(READY)
 quick: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
-# In rounds, each from a seed of its own: a round that fails is had again by its seed.
+# In rounds, each from a seed of its own, by which it is had again; none starts after MINUTES.
 fuzz: $(READY)
 	@end=$$(($$(date +%s) + 60 * $(MINUTES))); while [ $$(date +%s) -lt $$end ]; do \
 	    seed=$${SEED:-$$($(BIN)/python -c 'import secrets; print(secrets.randbits(32))')}; \

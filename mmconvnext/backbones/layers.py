@@ -74,7 +74,7 @@ Branch = Callable[[Tensor, float], Tensor]  # of samples, times a factor
 def add_or_zero(x: Tensor, branch: Branch, rate: float) -> Tensor:
     """As :func:`add_dropping`, but all samples are computed, and dropped ones multiplied by zero:
     for compiled networks, and for norms that take their statistics over all samples."""
-    kept = _draw(len(x), rate).to(x.device, x.dtype, non_blocking=True)  # nobody waits for a GPU
+    kept = _draw(x, rate).to(x.device, x.dtype, non_blocking=True)  # nobody waits for a GPU
     return x + branch(x, 1 / (1 - rate)) * kept[:, None, None, None]
 
 
@@ -93,7 +93,7 @@ def add_dropping(
         parameters: gives the branch's.
     """
     factor = 1 / (1 - rate)
-    kept: list[bool] = _draw(len(x), rate).tolist()
+    kept: list[bool] = _draw(x, rate).tolist()
     if all(kept):
         return x + branch(x, factor)
     if not any(kept):
@@ -123,11 +123,12 @@ class _WithoutBranch(torch.autograd.Function):
         return grad, *(torch.zeros_like(p) if needs else None for p, needs in needed)
 
 
-def _draw(samples: int, rate: float) -> Tensor:
+def _draw(x: Tensor, rate: float) -> Tensor:
     """Which samples are kept: those whose number of one ``torch.rand(N)`` reaches 1 together with
     ``1 - rate``, the authors' and mmcv's rule: a seed drops the same samples here and there. On the
     CPU: waiting for a GPU's numbers would hold up everything."""
-    return 1 - rate + torch.rand(samples, dtype=torch.float32) >= 1
+    precision = torch.promote_types(x.dtype, torch.float32)
+    return 1 - rate + torch.rand(len(x), dtype=precision) >= 1
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -106,7 +106,9 @@ class Comparison:
         return self.same_batches and self.same_rates and within
 
 
-def compare(name: str, iterations: int = ITERATIONS, *, warm_up: bool = True) -> Comparison:
+def compare(
+    name: str, iterations: int = ITERATIONS, *, warm_up: bool = True, single: bool = False
+) -> Comparison:
     """Train both sides of a pair on the CPU, one after the other, and compare.
 
     Args:
@@ -114,6 +116,7 @@ def compare(name: str, iterations: int = ITERATIONS, *, warm_up: bool = True) ->
         iterations: of two pictures each.
         warm_up: as the recipe has it; without, the full learning rate from the first iteration,
             where differences grow sooner.
+        single: in single precision, where what rounding makes different grows.
 
     Raises:
         KeyError: there is no such pair.
@@ -127,18 +130,22 @@ def compare(name: str, iterations: int = ITERATIONS, *, warm_up: bool = True) ->
         pair.make(data, pair.pictures(iterations), pair.size)
         ours, stock = sides(pair, data, Path(scratch), iterations, warm_up=warm_up)
         weights = _first_weights(ours, pair)
-        traces = [trace(cfg, weights, _names(cfg, weights)) for cfg in (ours, stock)]
+        traces = [trace(cfg, weights, _names(cfg, weights), single) for cfg in (ours, stock)]
     rate = "the recipe's warm-up" if warm_up else "the full learning rate at once"
-    return _compared(f"{pair.title}, {rate}", weights, *traces)
+    precision = "single" if single else "double"
+    return _compared(f"{pair.title}, {rate}, {precision} precision", weights, *traces)
 
 
-def trace(cfg: Config, weights: Mapping[str, Tensor], names: Mapping[str, str]) -> Trace:
+def trace(
+    cfg: Config, weights: Mapping[str, Tensor], names: Mapping[str, str], single: bool
+) -> Trace:
     """Train by ``cfg``.
 
     Args:
         cfg: a whole config, for one process on the CPU.
         weights: all of the model's, to start from; under our names.
         names: of the model's weights → ours.
+        single: in single precision instead of double.
 
     Raises:
         RuntimeError: ``weights`` do not fit the model.
@@ -149,7 +156,7 @@ def trace(cfg: Config, weights: Mapping[str, Tensor], names: Mapping[str, str]) 
         randomness={"seed": _SEED},
         experiment_name=f"parity_{uuid4().hex}",  # by which mmengine keeps a run's history
     )
-    follower = _Follower({theirs: weights[ours] for theirs, ours in names.items()})
+    follower = _Follower({theirs: weights[ours] for theirs, ours in names.items()}, single)
     runner.register_hook(follower, priority="LOWEST")
     runner.train()
     model: Any = runner.model
@@ -165,8 +172,8 @@ def trace(cfg: Config, weights: Mapping[str, Tensor], names: Mapping[str, str]) 
 class _Follower(Hook):
     """Sets the start of a training and writes down its course."""
 
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        self.weights = weights
+    def __init__(self, weights: Mapping[str, Tensor], single: bool) -> None:
+        self.weights, self.single = weights, single
         self.losses: list[dict[str, float]] = []
         self.batches: list[str] = []
         self.rates: dict[str, float] = {}
@@ -174,6 +181,9 @@ class _Follower(Hook):
     def before_train(self, runner: Any) -> None:
         """Give the model its weights; all random numbers after that are drawn alike."""
         runner.model.load_state_dict(self.weights)
+        if not self.single:
+            runner.model.double()
+            runner.model.data_preprocessor.register_forward_hook(_widen)
         set_random_seed(_SEED)
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
@@ -192,6 +202,11 @@ class _Follower(Hook):
     ) -> None:
         """Write down what comes out."""
         self.losses.append({name: float(v) for name, v in outputs.items() if "loss" in name})
+
+
+def _widen(preprocessor: object, inputs: object, outputs: dict[str, Any]) -> dict[str, Any]:
+    """A forward hook: normalised pictures in double precision."""
+    return {**outputs, "inputs": outputs["inputs"].double()}
 
 
 def _first_weights(cfg: Config, pair: Pair) -> dict[str, Tensor]:

@@ -99,8 +99,8 @@ def sides(
 
 
 def _cut_down(cfg: Config, data: Path, iterations: int) -> Config:
-    """Made-up photographs, an eighth as wide, two at a time, and an eighth of the regions; in
-    single precision, in one process, from weights that are set later; and nothing is saved."""
+    """Made-up photographs, an eighth as wide, two at a time, and an eighth of the regions; without
+    automatic precision, in one process, from weights that are set later; and nothing is saved."""
     cfg = Config(_replaced(cfg.to_dict()))
     cfg.model.backbone.init_cfg = None
     cfg.optim_wrapper.type = "OptimWrapper"  # mmengine's automatic precision needs a GPU

@@ -33,9 +33,12 @@ class DataCheck:
         cfg: the config; data sets in it that have something bad get lists without it, if ``skip``.
         skip: leave out what is bad instead of refusing it.
         decode: the loaders whose pictures are decoded completely as well.
+        plain: draw no bar on a terminal.
     """
 
-    def __init__(self, cfg: Config, *, skip: bool, decode: Sequence[str] = ()) -> None:
+    def __init__(
+        self, cfg: Config, *, skip: bool, decode: Sequence[str] = (), plain: bool = True
+    ) -> None:
         self.skip = skip
         self.bad: dict[str, list[Bad]] = {}
         self._pictures_of: dict[str, tuple[int, int]] = {}  # of each loader: used, listed
@@ -46,7 +49,8 @@ class DataCheck:
         self._moves: list[tuple[Any, str]] = []  # what is to name another annotation file, which
         self._remembered = self._recall() if cfg.get("resume") else {}
         self._fresh: dict[str, Any] = {}
-        self._bars = Bars(console_for(stderr=True)) if rank() == 0 else None
+        quiet = plain or rank() > 0
+        self._bars = None if quiet else Bars(console_for(stderr=True))
 
     def check_coco(self, dataset: DataSet, path: str, content: dict[str, Any], folder: str) -> None:
         """Check a data set in COCO's format.

@@ -34,8 +34,8 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
 
     Bad input (:class:`UsageError`, errors of data, checkpoints and adaptation) gives 2, an
     interrupt 130, a training that left for a signal 75 (it has said so), anything else 1.
-    ``debug`` prints the traceback before the line. One process of several names itself; that all
-    were interrupted the first alone says.
+    ``debug`` prints the traceback before the line. One process of several names itself; what all
+    of them raise (an interrupt, and errors that say so by ``raised_in_all``) the first alone says.
     """
     try:
         run()
@@ -52,6 +52,7 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
 
         if debug:
             traceback.print_exc()
+        alike = isinstance(error, KeyboardInterrupt) or getattr(error, "raised_in_all", False)
         if isinstance(error, KeyboardInterrupt):
             line, status = "interrupted", INTERRUPTED
         elif isinstance(error, (UsageError, DataError, CheckpointError, AdaptError)):
@@ -59,7 +60,7 @@ def report_errors(prog: str, run: Callable[[], None], *, debug: bool) -> int:
         else:
             hint = "" if debug else "; --debug shows the traceback"
             line, status = f"{describe(error)}{hint}", FAILED
-    if status != INTERRUPTED or rank() == 0:
+    if not alike or rank() == 0:
         who = f"rank {rank()}: " if world_size() > 1 else ""
         print(f"{prog}: {who}{line}", file=sys.stderr)
     return status

@@ -24,6 +24,7 @@ _RUNNER_KEYS = frozenset(
         "find_unused_parameters",
         "model_wrapper_cfg",
         "runner_type",
+        "strategy",  # FlexibleRunner's
         "sync_bn",
         "tta_model",
         "tta_pipeline",

@@ -14,13 +14,16 @@ from mmconvnext.cli.errors import UsageError
 from mmconvnext.cli.weights import check_initial_weights, check_weights
 
 
-def check_training(cfg: Config, *, ema: bool = False, skip: bool = False) -> DataCheck:
+def check_training(
+    cfg: Config, *, ema: bool = False, skip: bool = False, plain: bool = True
+) -> DataCheck:
     """Check a config that is to be trained.
 
     Args:
         cfg: the config; ``skip`` changes the lists of its data sets that have something bad.
         ema: from the averaged weights of its load_from.
         skip: leave out bad data instead of refusing them.
+        plain: draw no bar on a terminal.
 
     Returns:
         What was found in the data, to be written once the run may write.
@@ -29,7 +32,7 @@ def check_training(cfg: Config, *, ema: bool = False, skip: bool = False) -> Dat
         UsageError, DataError, CheckpointError: what is missing or disagrees.
     """
     # Validation stops at a picture that does not decode: better now than after an epoch.
-    data = DataCheck(cfg, skip=skip, decode=("val_dataloader",))
+    data = DataCheck(cfg, skip=skip, decode=("val_dataloader",), plain=plain)
     with _without_warnings():
         _check_training(cfg, ema, data)
     return data
@@ -46,11 +49,14 @@ def _check_training(cfg: Config, ema: bool, data: DataCheck) -> None:
     check_initial_weights(cfg)
 
 
-def check_testing(cfg: Config, *, ema: bool = False, skip: bool = False) -> DataCheck:
+def check_testing(
+    cfg: Config, *, ema: bool = False, skip: bool = False, plain: bool = True
+) -> DataCheck:
     """Check a config that is to be tested with the weights in its ``load_from``, or with its
     averaged ones (``ema``); the rest as in check_training."""
     _check_parts(cfg, "test", ("model", "test_dataloader", "test_cfg", "test_evaluator"))
-    data = DataCheck(cfg, skip=skip, decode=("test_dataloader",) if skip else ())
+    decode = ("test_dataloader",) if skip else ()
+    data = DataCheck(cfg, skip=skip, decode=decode, plain=plain)
     with _without_warnings():
         check_loader(cfg, "test_dataloader", "test_evaluator", data)
         data.settle()

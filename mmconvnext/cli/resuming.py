@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mmengine.config import Config
@@ -54,6 +55,21 @@ def check_agreement(cfg: Config) -> None:
             f"resuming from {found}, but the first process from {first[0]}: all processes need "
             f"the same work directory, found {Path(cfg.work_dir).resolve()}"
         )
+
+
+def restarts_that_hang() -> str:
+    """What to say where torchrun is to start processes again, and they will not find each other.
+
+    Of PyTorch 2.14 a script that does nothing but start its group hangs then: in torchrun's store
+    are still the addresses of the processes of the start before.
+    """
+    shared = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    if not shared or int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", 0)) == 0:
+        return ""
+    return (
+        "torchrun --max-restarts: a restart may hang in PyTorch; start torchrun with --standalone "
+        "or --rdzv-backend c10d, and TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
+    )
 
 
 def _resume_newest(cfg: Config) -> None:

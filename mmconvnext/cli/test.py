@@ -74,7 +74,9 @@ def _test(args: argparse.Namespace) -> None:
     if args.show_dir is not None and not cfg.get("visualizer"):
         cfg.visualizer = {"type": _PAINTERS.get(cfg.get("default_scope"), "Visualizer")}
     changed = device.fit_to_device(cfg, place)
-    data = preflight.check_testing(cfg, ema=args.ema, skip=args.on_bad_data == "skip")
+    data = preflight.check_testing(
+        cfg, ema=args.ema, skip=args.on_bad_data == "skip", plain=args.plain
+    )
     _check_compiler(args, place)
     views = tta.use_tta(cfg) if args.tta else ""
     left_out = data.write()

@@ -85,10 +85,10 @@ def _train(args: argparse.Namespace, argv: Sequence[str]) -> None:
     cfg, adapted = _config(args)
     changed = device.fit_to_device(cfg, place)
     skip = args.on_bad_data == "skip"
-    data = preflight.check_training(cfg, ema=args.ema, skip=skip)
+    data = preflight.check_training(cfg, ema=args.ema, skip=skip, plain=args.plain)
     lasting.make_lasting(cfg, args.on_nonfinite, skip_bad_data=skip)
     left_out = data.write()
-    for line in [*adapted, *left_out, changed]:
+    for line in [*adapted, *left_out, changed, resuming.restarts_that_hang()]:
         running.tell(line)
     with device.running_on(place, cfg):
         runner = running.build_runner(cfg, args.plain)

@@ -99,9 +99,9 @@ def find_bad_entries(content: dict[str, Any], *, masks: bool) -> BadEntries:
     seen: set[Any] = set()
     for number, entry in enumerate(content.get("annotations") or []):
         size = sizes.get(_owner(entry))
-        reason = "" if size is None else _object_problem(entry, size, masks)
-        if not is_id(entry["id"]) or entry["id"] in seen:
-            reason = f"the id {entry['id']!r} is there twice or is no id"
+        reason = _id_problem(entry, seen)
+        if not reason and size is not None:
+            reason = _object_problem(entry, size, masks)
         if reason:
             bad.annotations[number] = reason
         if is_id(entry["id"]):
@@ -131,14 +131,22 @@ def _image_problem(image: dict[str, Any], doubles: set[Any]) -> str:
     return ""
 
 
+def _id_problem(entry: dict[str, Any], seen: set[Any]) -> str:
+    """Of every entry: mmdet looks up what even those without an image belong to."""
+    for key in ("image_id", "category_id"):
+        if not is_id(entry[key]):
+            return f"{key} is {_short(entry[key])}, neither a number nor a word"
+    if not is_id(entry["id"]) or entry["id"] in seen:
+        return f"the id {entry['id']!r} is there twice or is no id"
+    return ""
+
+
 def _object_problem(entry: dict[str, Any], size: tuple[int, int], masks: bool) -> str:
     box, area = entry.get("bbox"), entry.get("area")
     if not isinstance(box, list) or len(box) != 4 or not _finite(box):
         return f"expected bbox=[x, y, width, height], four numbers, found {_short(box)}"
     if not _finite([area]):
         return f"expected an area in square pixels, found {area!r}"
-    if not is_id(entry["category_id"]):
-        return f"category_id is {entry['category_id']!r}"
     if entry.get("iscrowd", 0) not in (0, 1):
         return f"expected iscrowd=0 or 1, found {_short(entry['iscrowd'])}"
     return _outline_problem(entry.get("segmentation"), size) if masks else ""

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ SOURCES = {
     "ade20k": "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
 }
 _SHOWN = 3
+# What everything else refers to. The others are looked at one by one, and may be left out.
+_FIRM = {"images": ("file_name",), "categories": ("id", "name")}
 
 
 class DataError(ValueError):
@@ -122,7 +124,7 @@ def coco_contents(path: str, content: dict[str, Any]) -> CocoContents:
     known = set(ids)
     owned = [entry for entry in annotations if _as_id(entry.get("image_id")) in known]
     return CocoContents(
-        file_names=[str(image["file_name"]) for image in content["images"]],
+        file_names=[image["file_name"] for image in content["images"]],
         image_ids=ids,
         categories=[category["name"] for category in content["categories"]],
         counts=Counter(names.get(_as_id(entry.get("category_id")), "") for entry in owned),
@@ -134,10 +136,10 @@ def check_form(
     path: str,
     content: Any,
     needed: dict[str, tuple[str, ...]],
-    firm: Collection[str] = ("categories",),
+    firm: Mapping[str, tuple[str, ...]] = _FIRM,
 ) -> None:
     """Check that the parsed file ``path`` has the lists ``needed``, and their entries the fields;
-    those of the lists ``firm`` have to be names and ids, too.
+    those that are in ``firm`` have to be names and ids, too.
 
     Raises:
         DataError: what is lacking.
@@ -161,7 +163,7 @@ def check_form(
                     f"annotation file {path} is not COCO JSON: {key}[{number}] has no "
                     f"{lacking[0]!r}"
                 )
-            if wrong := key in firm and misfit(entry, fields):
+            if wrong := misfit(entry, firm.get(key, ())):
                 raise DataError(
                     f"annotation file {path} is not COCO JSON: {key}[{number}]: {wrong}"
                 )

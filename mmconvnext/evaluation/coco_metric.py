@@ -17,6 +17,7 @@ from mmengine.logging import MMLogger
 from torch import Tensor
 
 from mmconvnext.evaluation.mask_coding import PackedMasks, encode_masks
+from mmconvnext.evaluation.plain_ids import Numbered, with_plain_ids
 from mmconvnext.evaluation.proposals import proposal_recalls
 from mmconvnext.registry import METRICS
 
@@ -160,15 +161,16 @@ class FastCocoMetric(CocoMetric):
     def _run(self, metric: str, predictions: Sequence[Any], logger: MMLogger) -> Any:
         from mmconvnext.evaluation.coco_eval import evaluate_in_groups, index_annotations
 
+        given = with_plain_ids(Numbered(self._coco_api.dataset, predictions, self.img_ids))
         params = {
-            "imgIds": self.img_ids,
+            "imgIds": given.image_ids,
             "maxDets": list(self.proposal_nums),
             "iouThrs": self.iou_thrs,
             "useCats": int(metric != "proposal"),
         }
         evaluation = evaluate_in_groups(
-            index_annotations(self._coco_api.dataset),
-            predictions,
+            index_annotations(given.dataset),
+            given.predictions,
             self.cat_ids,
             "segm" if metric == "segm" else "bbox",
             params,

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any
 
 import torch
-from mmengine.dist import get_world_size
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, OptimWrapperDict
@@ -22,18 +22,13 @@ from mmconvnext.hooks.finite_numbers import (
     names_of_bad,
     suspicious,
 )
-from mmconvnext.hooks.finite_report import Report, trace_again
+from mmconvnext.hooks.finite_report import NonFiniteError, Report, trace_again
 from mmconvnext.hooks.step_state import StepState, lowered_rates
 from mmconvnext.registry import HOOKS, register_everywhere
 
 ACTIONS = ("stop", "skip", "lower")
 KEY = "nonfinite"  # of the message hub
 _SCALER_MAY_REFUSE = 20  # steps in a row: from the usual first scale, 65536, down to 1/16
-
-
-class NonFiniteError(RuntimeError):
-    """A loss, a gradient or a weight is not finite, and training must not go on; the message is
-    one line."""
 
 
 class _NotFiniteError(Exception):
@@ -146,17 +141,28 @@ class FiniteGuardHook(Hook):
                 f"(in iterations {', '.join(str(number + 1) for number in self._skipped)})"
             )
 
+    def gather_for_checkpoint(self, runner: Any) -> None:
+        """In every process, before ``WholeCheckpointHook`` saves: as
+        :meth:`before_save_checkpoint`, for which the other processes would wait."""
+        self._refuse_to_save(runner, anywhere)
+
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Save no weights that are not finite.
 
         Raises:
             NonFiniteError: one is.
         """
-        if self._guarding and (broken := broken_weight(self._model, self._made_so)):
+        self._refuse_to_save(runner, torch.Tensor.tolist)
+
+    def _refuse_to_save(self, runner: Any, agree: Callable[[Tensor], list[int]]) -> None:
+        if not self._guarding:
+            return
+        broken = broken_weight(self._model, self._made_so)
+        if any(agree(torch.tensor([bool(broken)]))):
             raise NonFiniteError(
-                f"iteration {runner.iter + 1}: {broken} is not finite after a step that looked "
-                "sound: the rate may be too high; nothing was saved, the checkpoint before is as "
-                "it was"
+                f"iteration {runner.iter + 1}: {broken or 'a weight in another process'} is not "
+                "finite after a step that looked sound: the rate may be too high; nothing was "
+                "saved, the checkpoint before is as it was"
             )
 
     def _guard(self, model: nn.Module) -> None:
@@ -267,8 +273,11 @@ class FiniteGuardHook(Hook):
             final = True
             line += f"; {len(recent)} batches were skipped within {self.window} iterations: no more"
         if final or self.action == "stop":
-            self._runner.logger.error(line)
-            raise NonFiniteError(line)
+            if is_main_process():
+                self._runner.logger.error(line)
+            error = NonFiniteError(line)
+            error.raised_in_all = True
+            raise error
         self._skipped.append(now)
         line += "; the batch is skipped"
         if self.action == "lower":

@@ -24,6 +24,17 @@ PATTERN = "nonfinite_iter_*.pth"
 _PICTURES_NAMED = 4
 
 
+class NonFiniteError(RuntimeError):
+    """A loss, a gradient or a weight is not finite, and training must not go on; the message is
+    one line.
+
+    Attributes:
+        raised_in_all: whether every process raises it, with the same message.
+    """
+
+    raised_in_all = False
+
+
 def trace_again(
     runner: Any,
     model: nn.Module,

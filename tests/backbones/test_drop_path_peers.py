@@ -8,10 +8,11 @@ import torch
 from mmconvnext.backbones.layers import add_dropping, add_or_zero
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rate", [0.05, 0.4, 0.9])
-def test_a_seed_drops_the_samples_that_mmcv_drops(rate: float) -> None:
+def test_a_seed_drops_the_samples_that_mmcv_drops(rate: float, dtype: torch.dtype) -> None:
     drop = pytest.importorskip("mmcv.cnn.bricks.drop")
-    x = torch.ones(64, 1, 1, 1)
+    x = torch.ones(64, 1, 1, 1, dtype=dtype)
     torch.manual_seed(0)
     expected = x + drop.drop_path(x, rate, training=True)
     assert 0 < (expected == 1).sum() < len(x)

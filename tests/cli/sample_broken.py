@@ -14,21 +14,22 @@ from mmconvnext.registry import MODELS
 
 
 class Overflow(nn.Module):
-    """Infinite in the given iterations, from 0."""
+    """Infinite in the given iterations, from 0; or its gradient alone."""
 
-    def __init__(self, at: Sequence[int]) -> None:
+    def __init__(self, at: Sequence[int], backward: bool = False) -> None:
         super().__init__()
-        self.at = at
+        self.at, self.backward = at, backward
 
     def forward(self, x: Tensor) -> Tensor:
-        now = MessageHub.get_current_instance().get_info("iter") in self.at
-        return x * torch.inf if now else x
+        if MessageHub.get_current_instance().get_info("iter") not in self.at:
+            return x
+        return x + torch.sqrt(x * 0) if self.backward else x * torch.inf
 
 
 @MODELS.register_module()
 class BrokenConvNeXt(ConvNeXt):
     """Its stage 2 ends with an :class:`Overflow`."""
 
-    def __init__(self, at: Sequence[int], **settings: Any) -> None:
+    def __init__(self, at: Sequence[int], backward: bool = False, **settings: Any) -> None:
         super().__init__(**settings)
-        self.stages[2].append(Overflow(at))
+        self.stages[2].append(Overflow(at, backward))

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from sample_bad_data import broken_inside
 from sample_processes import ROOT, TORCHRUN, environment
 
 from mmconvnext.cli.errors import INTERRUPTED, report_errors
 from mmconvnext.cli.files import finished_file
 from mmconvnext.cli.main import main
 from mmconvnext.data.shapes import ShapesSpec, make_ade_shapes, make_coco_shapes
+from mmconvnext.hooks import NonFiniteError
 
 CONFIGS = Path(__file__).parent / "configs"
 MAKERS = {"segmentation": make_ade_shapes, "detection": make_coco_shapes}
@@ -179,13 +182,14 @@ def test_what_ends_one_process_ends_all_and_is_said_in_a_line(pictures, two_proc
     task = "segmentation"
     picture = pictures[task] / "images/training/000001.png"  # rank 1's first
     whole = picture.read_bytes()
-    picture.write_bytes(whole[:100])
+    with Image.open(picture) as read:
+        broken_inside(read.copy(), picture)  # no look at it before training sees that
     try:
         said = two_processes(task, "two", 2).ended(1)
     finally:
         picture.write_bytes(whole)
     (line,) = (line for line in said.splitlines() if "mmconvnext train: rank 1: " in line)
-    assert line.endswith("; --debug shows the traceback")
+    assert "training/000001.png" in line and "--on-bad-data skip" in line
     assert "done:" not in said and not list((tmp_path / "two").glob("*.pth"))
     assert not running(tmp_path)
 
@@ -244,6 +248,21 @@ def test_a_process_of_several_names_itself(variables, who, monkeypatch, capsys):
     assert capsys.readouterr().err == f"p: {who}OSError: no space; --debug shows the traceback\n"
     assert report_errors("p", stop, debug=False) == INTERRUPTED
     assert capsys.readouterr().err == ("" if who else "p: interrupted\n")
+
+
+@pytest.mark.parametrize(("number", "said"), [("0", "p: rank 0: NonFiniteError: x"), ("1", "")])
+def test_what_all_processes_raise_the_first_alone_says(number, said, monkeypatch, capsys):
+    monkeypatch.setenv("RANK", number)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    def fail():
+        error = NonFiniteError("x")
+        error.raised_in_all = True
+        raise error
+
+    assert report_errors("p", fail, debug=False) == 1
+    hint = "; --debug shows the traceback\n"
+    assert capsys.readouterr().err == (said + hint if said else "")
 
 
 def test_predictions_are_put_in_place_by_the_first_process_alone(monkeypatch, tmp_path):

@@ -111,9 +111,15 @@ def trained(tiny_config, shapes, tmp_path) -> Callable[..., dict[str, Any]]:
     """Trains to the end, broken off where it is said, and resumed; returns the last checkpoint."""
 
     def train(
-        name: str, task: str, loop: str, breaks=(), seed: str | None = "0", **settings: Any
+        name: str,
+        task: str,
+        loop: str,
+        breaks=(),
+        seed: str | None = "0",
+        lines="",
+        **settings: Any,
     ) -> dict[str, Any]:
-        extra = RANDOM.format(**{**SETTINGS, **settings})
+        extra = RANDOM.format(**{**SETTINGS, **settings}) + lines
         config = tiny_config(task, extra + PIPELINES[task] + LOOPS[loop])
         work = tmp_path / name
         command = ["train", str(config), "--data-root", str(shapes[task]), "--device", "cpu"]
@@ -208,6 +214,21 @@ def test_gradients_that_wait_for_more_are_kept(trained, loop):
     assert_same(whole, broken)
 
 
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        f"type='OneCycleLR', eta_max=0.1, total_steps={ITERATIONS}, by_epoch=False",
+        f"type='CosineAnnealingLR', T_max={ITERATIONS}, by_epoch=False",
+    ],
+)
+def test_other_schedules_go_on(trained, schedule):
+    lines = f"param_scheduler = [dict({schedule})]\n"
+    whole = trained("whole", "segmentation", "iterations", lines=lines)
+    broken = trained("broken", "segmentation", "iterations", [("after", 3)], lines=lines)
+    assert_same(whole, broken)
+    assert len(set(history(whole)["train/lr"])) > ITERATIONS // 2
+
+
 def test_a_scaler_of_losses_goes_on(trained):
     amp = {"wrapper": "CpuAmpOptimWrapper"}
     whole = trained("whole", "segmentation", "iterations", **amp)
@@ -228,6 +249,7 @@ def test_mmengines_own_checkpoint_goes_on_and_says_what_it_lacks(trained, shapes
     saved = torch.load(old, weights_only=False)
     del saved["exact_state"]
     torch.save(saved, old)
+    old.with_name("iter_4.pth.sha256").unlink()
     (tmp_path / "old" / "last_checkpoint").write_text(str(old))
     for later in range(5, ITERATIONS + 1):
         (tmp_path / "old" / f"iter_{later}.pth").unlink()

@@ -77,7 +77,7 @@ def test_train_and_test(imports, tiny_config, shapes, tmp_path, capsys):
     checkpoint = str(work / "iter_1.pth")
     assert "backbone.stages.0.0.gamma" in torch.load(checkpoint, weights_only=True)["state_dict"]
     written = Config.fromfile(work / "tiny.py")  # mmengine reads it by itself
-    assert written.get("custom_imports", {}).get("imports", []) in ([], ["json"])
+    assert written.custom_imports["imports"] in (["mmconvnext"], ["json", "mmconvnext"])
     assert main(["test", config, checkpoint, *where]) == 0
     assert main(["test", str(work / "tiny.py"), checkpoint, *where]) == 0
 

@@ -15,7 +15,7 @@ from mmconvnext.cli.main import main
 
 BROKEN = """
 custom_imports = dict(imports=["mmconvnext", "sample_broken"], allow_failed_imports=False)
-model = dict(backbone=dict(type="mmconvnext.BrokenConvNeXt", at={at}))
+model = dict(backbone=dict(type="mmconvnext.BrokenConvNeXt", at={at}, backward=False))
 default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=1, by_epoch=False))
 val_cfg = val_dataloader = val_evaluator = None
 test_cfg = test_dataloader = test_evaluator = None
@@ -64,6 +64,18 @@ def test_train_stops_with_a_line_and_replay_finds_the_same_place(task, train, tm
     # Of a network that is mended nothing happens again.
     assert main([*replay, "--cfg-options", "model.backbone.at=[]"]) == 1
     assert "all is finite, it did not happen again" in capfd.readouterr().out
+
+
+def test_replay_lists_the_gradients_where_the_outputs_are_finite(train, tmp_path, capfd):
+    assert train("segmentation", [1], "--cfg-options", "model.backbone.backward=True") == 1
+    found = "first non-finite gradient: of the input of backbone.stages.2.1 (Overflow)"
+    assert found in capfd.readouterr().err
+    config, kept = str(tmp_path / "work/tiny.py"), str(tmp_path / "work/nonfinite_iter_2.pth")
+    assert main(["replay", config, kept, "--device", "cpu"]) == 0
+    told = capfd.readouterr().out
+    rows = [line for line in told.splitlines() if line.startswith("│")]
+    assert found in told and "0 %" in rows[-1] and "backbone.stages.2" in rows[-1]
+    assert all("100 %" in row and "gradient" in row for row in rows[:-1])
 
 
 @pytest.mark.parametrize("action", ["skip", "lower"])

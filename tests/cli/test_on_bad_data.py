@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,7 +38,7 @@ def run(tiny_config, own_data, tmp_path):
 
     def start(command: str, task: str, *options: str) -> int:
         arguments = ["--data-root", str(own_data[task]), "--work-dir", str(tmp_path / "work")]
-        return main([command, str(tiny_config(task)), *options, *arguments, "--seed", "3"])
+        return main([command, str(tiny_config(task)), *arguments, "--seed", "3", *options])
 
     return start
 
@@ -187,3 +190,51 @@ def test_twenty_pictures_in_a_row_are_no_exception(run, own_data, capsys):
         break_inside(own_data["detection"] / TRAINING["detection"], name)
     assert run("train", "detection", "--max-iters", "2", "--on-bad-data", "skip") == 2
     assert "20 pictures in a row cannot be used, at last " in capsys.readouterr().err
+
+
+def test_what_is_taken_instead_is_the_same_after_resuming(run, own_data, tmp_path):
+    break_inside(own_data["segmentation"] / TRAINING["segmentation"])
+    options = ["--max-iters", "6", "--on-bad-data", "skip", "--cfg-options"]
+    options += ["val_dataloader=None", "val_cfg=None", "val_evaluator=None"]
+    saving = "default_hooks.checkpoint."
+    options += [f"{saving}type=CheckpointHook", f"{saving}interval=3"]
+    assert run("train", "segmentation", *options) == 0
+    first, again = tmp_path / "work", tmp_path / "again"
+    resumed = ["--resume", str(first / "iter_3.pth"), "--work-dir", str(again)]
+    assert run("train", "segmentation", *resumed, *options) == 0
+    assert (again / "bad_data.jsonl").exists()
+    weights = [
+        torch.load(work / "iter_6.pth", weights_only=False)["state_dict"] for work in (first, again)
+    ]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not torch.distributed.is_gloo_available(), reason="this PyTorch has no gloo to try it with"
+)
+def test_what_two_processes_leave_out_is_counted_together(own_data, tmp_path):
+    root = own_data["segmentation"]
+    (root / "annotations/training/000001.png").unlink()
+    for name in ("000000.png", "000002.png"):  # of those left, the first of each process
+        break_inside(root / TRAINING["segmentation"], name)
+    config = Path(__file__).parent / "configs" / "shared_batch_segmentation.py"
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    command = [
+        *(sys.executable, *launch, str(Path(__file__).parents[2] / "tools" / "train.py")),
+        *(str(config), "--data-root", str(root), "--work-dir", str(tmp_path / "work")),
+        *("--launcher", "pytorch", "--device", "cpu", "--seed", "0", "--max-iters", "2"),
+        *("--on-bad-data", "skip"),
+    ]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = (tmp_path / "work" / "bad_data.jsonl").read_text().splitlines()
+    assert {Path(json.loads(line)["picture"]).name for line in lines} == {
+        "000000.png",
+        "000002.png",
+    }
+    said = done.stdout + done.stderr
+    assert f"2 pictures were left out, {len(lines)} times in all" in said
+    assert said.count("trains on 3 of 4 pictures") == 2
+    assert is_finite(tmp_path / "work" / "iter_2.pth")

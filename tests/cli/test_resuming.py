@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.fileio.backends import LocalBackend
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import HOOKS
 
 from mmconvnext.checkpoints.whole_files import finish, point_to, unfinished, verify
 from mmconvnext.cli import resuming
@@ -112,10 +115,41 @@ def test_a_last_checkpoint_that_cannot_be_written_is_a_failure(train, tmp_path, 
     assert not list((tmp_path / "work").glob("*.pth"))
 
 
+class TermAtTwo(Hook):
+    def before_train_iter(self, runner, **_) -> None:
+        if runner.iter == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_it_with_status_75_and_resumed_it_ends_as_if_never(
+    train, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(HOOKS.module_dict, "TermAtTwo", TermAtTwo)
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    work, options = tmp_path / "work", ("--max-iters", "3", "--seed", "0")
+    try:
+        status, err = train(*options, extra="custom_hooks = [dict(type='TermAtTwo')]")
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert status == 75 and "mmconvnext train:" not in err
+    assert [file.name for file in work.glob("*.pth")] == ["iter_2.pth"]
+    ends = []
+    for _ in range(2):
+        status, said = train(*options, "--resume", extra="")
+        assert status == 0, said
+        ends.append(torch.load(work / "iter_3.pth", weights_only=False)["state_dict"])
+        for file in work.glob("*.pth*"):  # the second time from the beginning
+            file.unlink()
+        (work / "last_checkpoint").unlink()
+    assert all(torch.equal(ends[0][key], ends[1][key]) for key in ends[1])
+
+
 @pytest.mark.parametrize("kind", ["CheckpointHook", "mmengine.CheckpointHook", CheckpointHook])
 def test_mmengines_hook_is_replaced_with_its_settings(kind):
     hook = dict(type=kind, interval=7, max_keep_ckpts=2)
-    cfg = Config(dict(default_hooks=dict(checkpoint=hook, timer=dict(type="IterTimerHook"))))
+    hooks = dict(checkpoint=hook, timer=dict(type="IterTimerHook"))
+    cfg = Config(dict(default_hooks=hooks, train_cfg={}))
     make_lasting(cfg)
     assert cfg.default_hooks.to_dict() == dict(
         checkpoint={**hook, "type": "mmconvnext.WholeCheckpointHook"},
@@ -124,13 +158,26 @@ def test_mmengines_hook_is_replaced_with_its_settings(kind):
 
 
 def test_without_any_it_is_mmengines_default():
-    cfg = Config(dict(default_hooks=None))
+    cfg = Config(dict(default_hooks=None, train_cfg={}))
     make_lasting(cfg)
     assert cfg.default_hooks.checkpoint == dict(type="mmconvnext.WholeCheckpointHook", interval=1)
 
 
 @pytest.mark.parametrize("hook", [None, dict(type="MyCheckpointHook")])
 def test_ones_own_hook_or_none_stays(hook):
-    cfg = Config(dict(default_hooks=dict(checkpoint=hook)))
+    cfg = Config(dict(default_hooks=dict(checkpoint=hook), train_cfg={}))
     make_lasting(cfg)
     assert cfg.default_hooks.checkpoint == hook
+
+
+@pytest.mark.parametrize(
+    ("restarts", "shared", "told"),
+    [("2", "True", True), ("2", "False", False), ("0", "True", False), (None, None, False)],
+)
+def test_of_restarts_that_hang_it_is_warned(restarts, shared, told, monkeypatch):
+    for name, value in (("MAX_RESTARTS", restarts), ("USE_AGENT_STORE", shared)):
+        name = f"TORCHELASTIC_{name}"
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert ("TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1" in resuming.restarts_that_hang()) == told

@@ -45,8 +45,14 @@ def test_reads_names_in_the_files_order(annotations):
         ({"annotations": [{"id": 1, "image_id": 1}]}, "annotations[0] has no 'category_id'"),
         ({"categories": ["cat"]}, "categories[0] has no 'id'"),
         ({"images": []}, "lists no images"),
-        ({"images": [{"id": 1, "file_name": 7}]}, "images[0] has the file_name 7, expected text"),
-        ({"categories": [{"id": 7, "name": None}]}, "categories[0] has the name None"),
+        (
+            {"images": [{"id": 1, "file_name": 7}]},
+            "images[0]: expected text as its 'file_name', found 7",
+        ),
+        (
+            {"categories": [{"id": 7, "name": None}]},
+            "categories[0]: expected text as its 'name', found None",
+        ),
         (
             {"categories": [{"id": 7, "name": "cat"}, {"id": 7.0, "name": "dog"}]},
             "several categories have the id 7",

@@ -43,12 +43,12 @@ def test_what_is_no_id_or_name_is_named(tmp_path, key, field, value, said):
         read_coco_file(path)
     assert f"annotation file {path} is not COCO JSON: " in str(error.value)
     assert said in str(error.value) and len(str(error.value)) < 300 + len(str(path))
-    if key == "categories":
+    if key == "categories" or field == "file_name":
         with pytest.raises(DataError, match=re.escape(said)):
             read_coco(str(path))
     else:  # before a run, of these each is looked at by itself, and may be left out
         counts = read_coco(str(path)).counts
-        assert counts["circle"] == (field == "file_name")
+        assert counts["circle"] == 0
 
 
 def test_whole_numbers_with_a_point_are_ids(tmp_path):
@@ -97,3 +97,12 @@ def test_an_image_with_an_odd_id_is_left_out():
     content = {**SOUND, "images": images}
     kept = find_bad_entries(content, masks=False).left_out_of(content)
     assert [image["id"] for image in kept["images"]] == [2]
+
+
+@pytest.mark.parametrize("key", ["image_id", "category_id"])
+@pytest.mark.parametrize("image", [1, 99])
+def test_what_no_id_refers_to_is_named_even_without_an_image(key, image):
+    """mmdet looks both up in dicts before it knows which image is meant."""
+    entry = {**SOUND["annotations"][0], "bbox": [0, 0, 2, 2], "area": 4, "image_id": image}
+    bad = find_bad_entries({**SOUND, "annotations": [{**entry, key: [1]}]}, masks=False)
+    assert bad.annotations == {0: f"{key} is [1], neither a number nor a word"}

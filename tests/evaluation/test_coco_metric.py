@@ -192,3 +192,22 @@ def test_it_needs_no_mmseg(tmp_path: Path):
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path
     )
     assert answer.stdout.strip().endswith("FastCocoMetric"), answer.stderr[-500:]
+
+
+@pytest.mark.parametrize("kind", [lambda number: f"picture {number}", float])
+def test_ids_of_pictures_that_are_no_whole_numbers(truth, tmp_path, kind):
+    """faster-coco-eval takes whole numbers alone; found by fuzzing."""
+    made, _ = copy.deepcopy(truth)
+    results = findings(made)
+    for image in made["images"]:
+        image["id"] = kind(image["id"])
+    for annotation in made["annotations"]:
+        annotation["image_id"] = kind(annotation["image_id"])
+        annotation["id"] = str(annotation["id"])
+    for sample in results:
+        for part in sample:
+            part["img_id"] = kind(part["img_id"])
+    file = tmp_path / "truth.json"
+    file.write_text(json.dumps(made))
+    found = both(results, ann_file=str(file), metric=["bbox", "segm"], classwise=True)
+    assert any(0.01 < value < 0.99 for value in found.values())

@@ -100,6 +100,7 @@ def make_runner(
     resume: bool = False,
     hooks: Sequence[Hook] = (),
     interval: int = 1,
+    saving: str = "CheckpointHook",
 ) -> Runner:
     """A runner over ``data``, in their order."""
     torch.manual_seed(0)
@@ -111,9 +112,7 @@ def make_runner(
         train_cfg={"by_epoch": False, "max_iters": iterations or len(data) // batch},
         optim_wrapper=optim_wrapper or {"type": "OptimWrapper", "optimizer": settings},
         param_scheduler=schedule,
-        default_hooks={
-            "checkpoint": {"type": "CheckpointHook", "interval": interval, "by_epoch": False}
-        },
+        default_hooks={"checkpoint": {"type": saving, "interval": interval, "by_epoch": False}},
         custom_hooks=[*hooks, *([guard] if guard else [])],
         resume=resume,
         experiment_name=f"{work.name}{resume}",

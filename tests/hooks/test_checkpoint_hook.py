@@ -444,9 +444,9 @@ for iterations in (3, 2):
     try:
         runner.train()
     except OSError as error:
-        print(f"rank {get_rank()}: {error}", flush=True)
+        print(f"rank {get_rank()}: {error}\\n", end="", flush=True)
     kept = runner.message_hub.get_info("keep_ckpt_ids")
-    print(f"rank {get_rank()}: of {iterations} kept {kept}", flush=True)
+    print(f"rank {get_rank()}: of {iterations} kept {kept}\\n", end="", flush=True)
 """
 
 

@@ -314,13 +314,15 @@ class Breaking(Hook):
                 runner.model.head.weight[0, 0] = NAN
 
 
-def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+@pytest.mark.parametrize("saving", ["CheckpointHook", "WholeCheckpointHook"])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, saving):
     runner = make_runner(
-        tmp_path, network(), pictures(8), FiniteGuardHook("skip"), hooks=[Breaking(1)]
-    )
+        tmp_path, network(), pictures(8), FiniteGuardHook("skip"), hooks=[Breaking(1)],
+        saving=saving,
+    )  # fmt: skip
     with pytest.raises(NonFiniteError, match=r"the weight head.weight is not finite after a step"):
         runner.train()
-    assert [path.name for path in tmp_path.glob("iter_*")] == ["iter_1.pth"]
+    assert [path.name for path in tmp_path.glob("iter_*.pth")] == ["iter_1.pth"]
 
 
 def test_with_broken_weights_no_batch_is_skipped(tmp_path):

@@ -21,6 +21,7 @@ from mmconvnext.hooks.preemption import STATUS, PreemptionHook, StoppedBySignal
 BY_ITERATION = {"by_epoch": False, "interval": 100}
 ASKING = [signal.SIGTERM, signal.SIGUSR1]
 SCORES = [{"a": 0.1}] * 10
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 START = """
 import os, signal, sys, time
 from pathlib import Path
@@ -49,8 +50,10 @@ def train(*hooks, **settings):
 
 def run(folder: Path, code: str, *before: str) -> tuple[int, str, str]:
     """Status (negative: of a signal), output and errors of a process that runs ``code``."""
+    script = folder / "script.py"
+    script.write_text(START + code)
     done = subprocess.run(
-        [*before, sys.executable, "-c", START + code, str(folder)],
+        [sys.executable, *before, str(script), str(folder)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -279,6 +282,51 @@ train(Look(), workers=2, iterations=8)
     status, out, err = run(tmp_path, WORKERS + code)
     assert status == 1 and "stopped by" not in out
     assert "is killed by signal: Terminated" in err
+
+
+RANKS = """
+import torch.distributed
+from torch.utils.data import DataLoader, Subset
+from mmengine.dist import get_rank
+from sample_runner import Samples
+
+class InValidation(Hook):
+    def __init__(self, rank, batch):
+        self.who = rank, batch
+    def before_val_iter(self, runner, batch_idx, **_):
+        if runner.iter == 2 and (get_rank(), batch_idx) == self.who:
+            os.kill(os.getpid(), signal.SIGUSR1)
+    def after_val_iter(self, runner, batch_idx, **_):
+        seen.append((runner.iter, batch_idx))
+
+torch.distributed.init_process_group("gloo")
+for name, rank, batch, shares in (("even", 1, 1, (4, 4)), ("uneven", 0, 3, (4, 2))):
+    seen = []
+    work = Path(sys.argv[1], name)
+    runner = line_runner(work, {"by_epoch": False, "interval": 100},
+        [InValidation(rank, batch), {"type": "PreemptionHook"}], scores=[{"a": 0.0}] * 9)
+    samples = Subset(Samples(), range(2 * shares[get_rank()]))
+    runner._val_dataloader = DataLoader(samples, batch_size=2)
+    try:
+        runner.train()
+    except SystemExit as left:
+        last = Path((work / "last_checkpoint").read_text()).name
+        print(f"rank {get_rank()} {name}: {left.code} {last} {seen[-1]}\\n", end="", flush=True)
+"""
+
+
+def test_processes_leave_a_validation_together_or_after_it(tmp_path):
+    status, out, err = run(tmp_path, RANKS, *TORCHRUN)
+    assert status == 0, out + err
+    said = {line for line in out.splitlines() if line.startswith("rank")}
+    assert said == {
+        # Rank 1 is asked in its second batch of four.
+        "rank 0 even: 75 iter_2.pth (2, 1)",
+        "rank 1 even: 75 iter_2.pth (2, 1)",
+        # Rank 0 is asked in its last batch, when rank 1, which has two, waits for it.
+        "rank 0 uneven: 75 iter_3.pth (2, 3)",
+        "rank 1 uneven: 75 iter_3.pth (2, 1)",
+    }
 
 
 def test_ignored_and_handled_signals_stay_so(tmp_path):

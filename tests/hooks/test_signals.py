@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from mmconvnext.hooks.signals import BeforeDeath
+from mmconvnext.hooks.signals import BeforeDeath, StopRequest
 
 ENDING = [signal.SIGTERM, signal.SIGHUP]
 START = """
@@ -123,3 +123,49 @@ def test_outside_the_main_thread_nothing_is_changed():
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_request_takes_over_and_gives_back():
+    waiting, request = BeforeDeath(lambda: None), StopRequest()
+    waiting.start()
+    request.start()
+    assert signal.getsignal(signal.SIGTERM) == request._handle
+    assert signal.getsignal(signal.SIGHUP) == waiting._handle
+    signal.raise_signal(signal.SIGTERM)
+    signal.raise_signal(signal.SIGTERM)  # of the same moment
+    assert request.number == signal.SIGTERM
+    request.stop()
+    request.stop()
+    assert signal.getsignal(signal.SIGTERM) == waiting._handle
+    request.start()
+    assert request.number == 0
+    waiting.stop()
+    request.stop()
+    assert [signal.getsignal(number) for number in ENDING] == [signal.SIG_DFL] * 2
+
+
+def test_outside_the_main_thread_a_request_is_not_waited_for():
+    request = StopRequest()
+    thread = threading.Thread(target=request.start)
+    thread.start()
+    thread.join()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.parametrize(("number", "asked"), [(signal.SIGTERM, False), (signal.SIGUSR1, True)])
+def test_a_forked_process_ends_by_a_signal_that_its_parent_did_not_get(number, asked):
+    code = f"""
+from mmconvnext.hooks.signals import StopRequest
+request = StopRequest()
+request.start()
+if (child := os.fork()) == 0:
+    for _ in range(20):
+        time.sleep(0.1)
+    os._exit(7)
+if {asked}:
+    os.kill(os.getpid(), {int(number)})
+time.sleep(0.5)
+os.kill(child, {int(number)})
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert run(code) == (0, "7\n" if asked else f"{-int(number)}\n")
