@@ -209,33 +209,15 @@ def _kept_by_stage(network: ConvNeXt, like: Tensor, height: int, width: int) -> 
     autocast = torch.autocast(x.device.type, dtype=dtype, enabled=enabled, cache_enabled=False)
     x = x.contiguous(memory_format=torch.channels_last)
     found = []
-    blocks: list[Any] = [next(iter(stage)) for stage in network.stages]  # type: ignore[call-overload]
-    with (
-        _together(blocks),
-        torch.enable_grad(),
-        autocast,
-        counting_kept(network) as kept,
-    ):
+    stages: list[Any] = list(network.stages)
+    with torch.enable_grad(), autocast, counting_kept(network) as kept:
         for i in range(network.out_indices[-1] + 1):
             before = kept()
             x = network.downsample_layers[i](x)
             inside = kept()
-            x = x + blocks[i].branch(x)
+            x = x + stages[i][0].branch(x)
             block = kept() - inside
             if i in network.out_indices:
                 network.output(i, x)
             found.append(kept() - before + (network.depths[i] - 1) * block)
     return found
-
-
-@contextmanager
-def _together(blocks: list[Any]) -> Iterator[None]:
-    """Blocks whose weights are divided among processes (FSDP) have all of them inside."""
-    divided = [block for block in blocks if hasattr(block, "unshard")]
-    for block in divided:
-        block.unshard()
-    try:
-        yield
-    finally:
-        for block in divided:
-            block.reshard()
