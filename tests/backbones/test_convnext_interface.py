@@ -72,7 +72,7 @@ def test_parameters_have_the_authors_names():
         ({"arch": {**SMALL, "width": 1}}, "arch: .*keys depths and channels, found"),
         ({"arch": {"depths": [1], "channels": [8, 16]}}, r"arch\['channels'\]: .*found \[8, 16\]"),
         ({"arch": {"depths": [1, 0], "channels": [8, 16]}}, r"arch\['depths'\]: .*found \[1, 0\]"),
-        ({"arch": {"depths": [], "channels": []}}, r"arch\['channels'\]: .*found \[\]"),
+        ({"arch": {"depths": [], "channels": []}}, r"arch\['depths'\]: .*found \[\]"),
         ({"arch": 5}, "arch: expected a name or a dict .*found 5"),
         ({"in_channels": 0}, "in_channels: expected at least 1, found 0"),
         ({"stem_patch_size": 0}, "stem_patch_size: expected at least 1, found 0"),

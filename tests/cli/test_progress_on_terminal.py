@@ -12,6 +12,7 @@ import pytest
 from sample_terminal import on_terminal
 
 from mmconvnext.cli import running
+from mmconvnext.cli.errors import STOPPED
 from mmconvnext.cli.main import main
 from mmconvnext.hooks import ProgressBarHook
 
@@ -81,9 +82,14 @@ def test_ctrl_c_stops_the_bar_before_anything_is_said(arguments, tmp_path):
     assert drawn.rindex(HIDE) < drawn.rindex(SHOW) < drawn.rindex("interrupted")
 
 
-def test_killed_it_gives_the_cursor_back_and_is_dead_all_the_same(arguments, tmp_path):
-    status, drawn = interrupted(arguments, tmp_path, signal.SIGTERM)
-    assert status == -signal.SIGTERM
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGTERM, STOPPED), (signal.SIGHUP, -signal.SIGHUP)]
+)
+def test_killed_it_gives_the_cursor_back_and_is_dead_all_the_same(
+    number, expected, arguments, tmp_path
+):
+    status, drawn = interrupted(arguments, tmp_path, number)
+    assert status == expected
     assert drawn.rindex(SHOW) > drawn.rindex(HIDE)
 
 
@@ -125,6 +131,7 @@ def test_epochs_accumulated_gradients_and_a_resumed_run_are_counted_right(
     ]
     resumed = train(3, "--resume")
     assert [line.partition(":")[0] for line in resumed] == [
+        "evaluated at epoch 2/3",  # the checkpoint was written before that
         *("iteration 5/6", "iteration 6/6", "evaluated at epoch 3/3"),
     ]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.hooks import Hook
 from mmengine.logging import MessageHub
-from sample_runs import (
+from sample_guarded_runs import (
     INF,
     NAN,
     AfterEach,

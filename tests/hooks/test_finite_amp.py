@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
-from sample_runs import AfterEach, Network, make_runner, pictures, same, weights
+from sample_guarded_runs import AfterEach, Network, make_runner, pictures, same, weights
 
 from mmconvnext.hooks import FiniteGuardHook, NonFiniteError
 

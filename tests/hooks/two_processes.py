@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from sample_runs import AfterEach, Network, pictures, same, weights
+from sample_guarded_runs import AfterEach, Network, pictures, same, weights
 from torch import distributed
 from torch.utils.data import DataLoader
 
