@@ -136,6 +136,6 @@ def _pillow_finds_it_cut_off(content: bytes) -> bool:
             picture.load()
     except OSError as error:
         return "truncated" in str(error)
-    except Exception:
+    except Exception:  # whatever Pillow makes of it, it is OpenCV that reads the picture
         return False
     return False
