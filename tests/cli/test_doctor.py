@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from mmconvnext.doctor.distributions import pinned
 from mmconvnext.doctor.finding import Finding
 
 ROOT = Path(__file__).parents[2]
-AGAIN = f"pip install --force-reinstall --no-deps pycocotools '{pinned('faster-coco-eval')}'"
+AGAIN = "pip install --force-reinstall --no-deps " + " ".join(
+    shlex.quote(pinned(name)) for name in ("pycocotools", "faster-coco-eval")
+)
 
 
 def run(folder: Path, start: str = "", **environment: str) -> tuple[int, str, dict]:
