@@ -64,6 +64,8 @@ class ExactStateHook(Hook):
             "processes": get_world_size(),
             "sampler_seed": getattr(_sampler(runner), "seed", None),
             "validated": getattr(runner.train_loop, "validated", None),
+            "within": _within(runner.train_loop, checkpoint["meta"]),
+            "epoch_length": len(runner.train_dataloader),
             "gradients": {name: gradient.cpu() for name, gradient in gradients.items()},
         }
 
@@ -85,6 +87,10 @@ class ExactStateHook(Hook):
             )
             return
         runner.train_loop.validated = loaded["validated"]
+        if loaded["within"]:
+            # With batches of another size: as much of the epoch as was done.
+            share = loaded["within"] / loaded["epoch_length"]
+            runner.train_loop.within = round(share * len(runner.train_dataloader))
         if loaded["sampler_seed"] is not None:
             _sampler(runner).seed = loaded["sampler_seed"]
         _put_back_gradients(runner, loaded["gradients"])
@@ -114,6 +120,15 @@ class ExactStateHook(Hook):
     def after_val_epoch(self, runner: Any, metrics: dict[str, float] | None = None) -> None:
         """Note the validation that has ended."""
         runner.train_loop.validated = runner.iter
+
+
+def _within(loop: Any, meta: Mapping[str, Any]) -> int:
+    """Batches that are done of the epoch in which the checkpoint goes on; 0 of a loop that counts
+    none."""
+    if not hasattr(loop, "within") or meta["epoch"] > loop.epoch:  # or at the end of an epoch
+        return 0
+    done: int = loop.within + meta["iter"] - loop.iter
+    return done
 
 
 def _sampler(runner: Any) -> Any:

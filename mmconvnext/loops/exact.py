@@ -71,13 +71,19 @@ class ExactEpochBasedTrainLoop(_Exact, EpochBasedTrainLoop):
 
     Args:
         runner, dataloader, settings: as mmengine's.
+
+    Attributes:
+        within: batches of the current epoch that are done. ``ExactStateHook`` keeps it: without, a
+            resumed run begins its epoch anew, as mmengine's does.
     """
+
+    within = 0
 
     def run(self) -> Any:
         """Train; returns the model."""
         self.runner.call_hook("before_train")
         self._decide_current_val_interval()
-        if self._validation_is_missing() and self.iter == self.epoch * len(self.dataloader):
+        if self._validation_is_missing() and self.within == 0:
             self._validate_if_due(self.epoch, self.max_epochs)
         while self.epoch < self.max_epochs and not self.stop_training:
             self.run_epoch()
@@ -90,15 +96,13 @@ class ExactEpochBasedTrainLoop(_Exact, EpochBasedTrainLoop):
         """Train one epoch, or what is left of it."""
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
-        length = len(self.dataloader)
-        # With another batch size or number of processes than before the resume, the epochs counted
-        # and the iterations do not fit: then as much of the epoch as they allow.
-        done = min(max(self.iter - self.epoch * length, 0), length)
-        self._begin(done)
-        for number, batch in enumerate(self._batches(), done if self._positions else 0):
+        self._begin(self.within)
+        for number, batch in enumerate(self._batches(), self.within if self._positions else 0):
             self.run_iter(number, batch)
+            self.within = number + 1
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
+        self.within = 0
 
 
 @register_everywhere(LOOPS)

@@ -243,6 +243,26 @@ def test_breaks_between_two_checkpoints_go_back_to_the_first(trained):
     assert_same(whole, broken)
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "last"), [(2, 1, 2 * 2 + 2 * 4), (1, 2, 1 * 4 + 3 * 2)]
+)
+def test_with_other_batches_every_epoch_is_trained_once(
+    before, after, last, tiny_config, shapes, tmp_path
+):
+    """Four pictures, four epochs, broken off after four batches, at an epoch's end."""
+    lines = RANDOM.format(**SETTINGS) + PIPELINES["segmentation"] + LOOPS["epochs"]
+    config, work = tiny_config("segmentation", lines), tmp_path / "work"
+    command = ["train", str(config), "--data-root", str(shapes["segmentation"]), "--plain"]
+    command += ["--work-dir", str(work), "--device", "cpu", "--seed", "0", "--cfg-options"]
+    BreakOff.after = 4
+    assert main([*command, f"train_dataloader.batch_size={before}"]) == 1
+    BreakOff.after = None
+    command.insert(2, "--resume=auto")
+    assert main([*command, f"train_dataloader.batch_size={after}"]) == 0
+    saved = sorted(int(path.stem[5:]) for path in work.glob("iter_*.pth"))
+    assert saved == list(range(1, last + 1))
+
+
 def test_mmengines_own_checkpoint_goes_on_and_says_what_it_lacks(trained, shapes, tmp_path, capsys):
     whole = trained("old", "segmentation", "iterations")
     old = tmp_path / "old" / "iter_4.pth"
