@@ -13,10 +13,11 @@ READY := $(VENV)/.ready
 BENCH_READY := $(BENCH)/.ready
 SETUP := $(wildcard requirements/*) pyproject.toml setup.py mmconvnext.pth
 
-.PHONY: help demo test quick fuzz lint coverage bench parity api docs-check format clean
+.PHONY: help demo road test quick fuzz lint coverage bench parity api docs-check format clean
 
 help:
 	@echo "make demo [TASK=detection|segmentation]   train and test on made-up pictures, some minutes on a laptop"
+	@echo "make road                                 train a small network at every stop between ResNet and ConvNeXt"
 	@echo "make test [STACK=onedl]                   run the tests, on the forks of OpenMMLab's packages with STACK=onedl"
 	@echo "make quick                                run all but the slow ones"
 	@echo "make fuzz [MINUTES=20] [SEED=number]      run the fuzz tests on ever new examples; SEED: one round again"
@@ -42,6 +43,9 @@ $(BENCH_READY): $(SETUP)
 
 demo: $(READY)
 	@$(BIN)/mmconvnext demo --task $(TASK)
+
+road: $(READY)
+	@$(BIN)/mmconvnext road --demo --jobs 2
 
 test: $(READY)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile

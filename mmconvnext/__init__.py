@@ -18,6 +18,7 @@ __all__ = [
     "ConvNeXt",
     "LayerDecayOptimWrapperConstructor",
     "Predictor",
+    "RoadNet",
     "__version__",
     "load_checkpoint",
     "optimize_for_inference",
@@ -28,12 +29,13 @@ _LATE = {
     "ConvNeXt": "mmconvnext.backbones",
     "LayerDecayOptimWrapperConstructor": "mmconvnext.optim",
     "Predictor": "mmconvnext.inference.predictor",
+    "RoadNet": "mmconvnext.backbones",
     "optimize_for_inference": "mmconvnext.inference",
 }
 _PACKAGES = ("backbones", "inference", "optim")
 
 if TYPE_CHECKING:
-    from mmconvnext.backbones import ConvNeXt
+    from mmconvnext.backbones import ConvNeXt, RoadNet
     from mmconvnext.inference import optimize_for_inference
     from mmconvnext.inference.predictor import Predictor
     from mmconvnext.optim import LayerDecayOptimWrapperConstructor
@@ -59,6 +61,7 @@ mm_packages.install()
 
 for _registry, _name, _after in (
     (MODELS, "ConvNeXt", "mmengine.model"),
+    (MODELS, "RoadNet", "mmengine.model"),
     (OPTIM_WRAPPER_CONSTRUCTORS, "LayerDecayOptimWrapperConstructor", "mmengine.optim"),
 ):
     register_later(_registry, _name, module=_LATE[_name], after=_after)

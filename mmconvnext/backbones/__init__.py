@@ -1,5 +1,6 @@
-"""The network: ConvNeXt V1 and V2 as a pyramid backbone."""
+"""The networks: ConvNeXt V1 and V2, and what lies between ResNet and it, as pyramid backbones."""
 
 from mmconvnext.backbones.convnext import ConvNeXt
+from mmconvnext.backbones.road import RoadNet
 
-__all__ = ["ConvNeXt"]
+__all__ = ["ConvNeXt", "RoadNet"]

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmconvnext.backbones.archs import (
@@ -25,6 +24,7 @@ from mmconvnext.backbones.archs import (
 from mmconvnext.backbones.block import Block
 from mmconvnext.backbones.layers import DilatedDownsample, build_norm
 from mmconvnext.backbones.memory_budget import resolve_recompute
+from mmconvnext.backbones.pretrained import PretrainedBackbone
 from mmconvnext.backbones.torch_state import trains_eagerly
 from mmconvnext.checkpoints.translating import translate
 from mmconvnext.registry import MODELS, register_everywhere
@@ -36,7 +36,7 @@ INIT_CFG = {"type": "TruncNormal", "layer": ["Conv2d", "Linear"], "std": 0.02, "
 
 
 @register_everywhere(MODELS)
-class ConvNeXt(BaseModule):
+class ConvNeXt(PretrainedBackbone):
     """ConvNeXt V1 and V2, giving the feature map of each stage in ``out_indices``.
 
     Args:
@@ -73,8 +73,6 @@ class ConvNeXt(BaseModule):
     """
 
     takes_any_layout = True  # by which ``checkpoints`` knows it
-    init_cfg: Any  # mmengine has no types
-    _is_init: bool
 
     def __init__(
         self,
@@ -184,33 +182,11 @@ class ConvNeXt(BaseModule):
             for module in (self.downsample_layers[i], self.stages[i]):
                 module.eval().requires_grad_(False)
 
-    def init_weights(self) -> None:
-        """As mmengine's, but a pretrained file may have any layout that this package knows.
+    def load_pretrained(self, checkpoint: str, **options: Any) -> None:
+        """Load a file of any layout; see ``load_pretrained_backbone``."""
+        from mmconvnext.checkpoints.loading import load_pretrained_backbone
 
-        Raises:
-            ValueError: ``init_cfg`` names no file, or the file does not fit this network.
-        """
-        from mmconvnext.checkpoints.loading import (
-            is_pretrained,
-            load_pretrained_backbone,
-            pretrained_options,
-        )
-
-        init_cfg = self.init_cfg
-        files = pretrained_options(init_cfg)
-        if self._is_init or not files:
-            super().init_weights()
-            return
-        try:
-            cfgs = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
-            self.init_cfg = [cfg for cfg in cfgs if not is_pretrained(cfg)]
-            super().init_weights()
-        finally:
-            self.init_cfg = init_cfg
-        self._is_init = False  # until the file is in: a failure must not pass for weights
-        for options in files:
-            load_pretrained_backbone(self, **options)
-        self._is_init = True
+        load_pretrained_backbone(self, checkpoint, **options)
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Tensor], prefix: str, *args: Any, **kwargs: Any

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -31,17 +31,22 @@ class Format:
     @property
     def first_kernel(self) -> str:
         """The name by which the format is recognised."""
+        if self.mark:
+            return self.mark
         template = next(there for there, here in self.table if ".dwconv." in here)
-        return self.mark or template.format(s=0, b=0, w="weight")
+        return template.format(s=0, b=0, w="weight")
 
 
-def recognise(keys: Collection[str], prefix: str | None = None) -> tuple[Format, str] | None:
+def recognise(
+    keys: Collection[str], prefix: str | None = None, formats: Iterable[Format] | None = None
+) -> tuple[Format, str] | None:
     """The format of a file with ``keys``, and what stands before the network's names in it.
 
     Args:
         keys: of the file.
         prefix: what has to stand before them; None: whatever does. Of a student and its teacher
             the student is taken.
+        formats: it may have; None: all of ConvNeXt's.
 
     Returns:
         None if no format's first kernel is among the keys.
@@ -49,7 +54,7 @@ def recognise(keys: Collection[str], prefix: str | None = None) -> tuple[Format,
     Raises:
         ValueError: several networks are among the keys.
     """
-    for known in FORMATS:
+    for known in FORMATS if formats is None else formats:
         mark = known.first_kernel
         found = [k.removesuffix(mark) for k in keys if k == mark or k.endswith(f".{mark}")]
         if prefix is not None:

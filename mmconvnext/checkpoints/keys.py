@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -34,6 +35,14 @@ class KeyReport:
         unknown, reshaped = chosen(self.unknown), chosen(self.reshaped)
         total = len(matched) + len(missing) + len(reshaped)
         return KeyReport(total, matched, missing, unknown, reshaped) if total else self
+
+    def but(self, pattern: re.Pattern[str]) -> KeyReport:
+        """Without the missing and unknown keys that ``pattern`` matches whole."""
+
+        def others(keys: tuple[str, ...]) -> tuple[str, ...]:
+            return tuple(key for key in keys if not pattern.fullmatch(key))
+
+        return replace(self, missing=others(self.missing), unknown=others(self.unknown))
 
     def check(self, source: str, model: str) -> None:
         """Raise :class:`CheckpointError` unless all keys match."""

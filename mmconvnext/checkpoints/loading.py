@@ -89,7 +89,7 @@ def load_pretrained_backbone(
         CheckpointError: unreadable, or of another network: what is expected and found.
     """
     fitting = fit_backbone(module, checkpoint, prefix, ema=ema, stem=stem)
-    report = _load(module, *fitting, checkpoint)
+    report = load_fitting(module, *fitting, checkpoint)
     MMLogger.get_current_instance().info(f"{type(module).__name__}: {report}")
     return report
 
@@ -201,9 +201,10 @@ def fit_backbone(
     return converted, found
 
 
-def _load(
+def load_fitting(
     module: nn.Module, converted: Converted, weights: Mapping[str, Tensor], checkpoint: str
 ) -> LoadReport:
+    """Load ``weights``, which are known to fit, ``converted`` from a file; returns the report."""
     report = compare_keys(module.state_dict(), weights)
     module.load_state_dict({key: weights[key] for key in report.matched}, strict=False)
     unused = {"of an output that the backbone does not give": report.unknown}

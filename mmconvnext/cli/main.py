@@ -24,6 +24,11 @@ COMMANDS = {
     "memory": ("mmconvnext.cli.memory", "which batch fits which GPU", LOOKING),
     "lr": ("mmconvnext.cli.lr", "the learning rate of each layer over the schedule", LOOKING),
     "infer": ("mmconvnext.cli.infer", "what a trained model finds in pictures", LOOKING),
+    "road": (
+        "mmconvnext.cli.road",
+        "train the networks between ResNet and ConvNeXt on one's data",
+        LOOKING,
+    ),
     "report": ("mmconvnext.cli.report", "one HTML page on training runs", LOOKING),
     "replay": ("mmconvnext.cli.replay", "a batch whose loss was not finite, once more", LOOKING),
     "recipes": ("mmconvnext.cli.recipes", "list the recipes and their figures", CONFIGS),

@@ -225,8 +225,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _is_convnext(module: nn.Module) -> bool:
-    """By class name, subclasses included, and layout: any package's that is laid out as ours."""
-    named = any("convnext" in base.__name__.lower() for base in type(module).__mro__)
+    """By class name, subclasses included, and layout: any package's that is laid out as ours, and
+    the networks on the road there."""
+    names = [base.__name__.lower() for base in type(module).__mro__]
+    named = any("convnext" in name or name == "roadnet" for name in names)
     return named and {"downsample_layers", "stages"} <= module._modules.keys()
 
 
