@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
@@ -41,6 +42,7 @@ def on_terminal(
         stderr=theirs,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "100"},
         start_new_session=True,
+        preexec_fn=_hanging_up_counts,
     )
     os.close(theirs)
     drawn = ""
@@ -49,6 +51,11 @@ def on_terminal(
         react(drawn, process)
     os.close(ours)
     return process.wait(60), drawn
+
+
+def _hanging_up_counts() -> None:
+    """As in any terminal; tests that were started under nohup would hand on that it does not."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _read(terminal: int) -> str:
