@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -12,6 +13,13 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = ROOT / ".github" / "workflows"
+MAKES_OWN = (
+    "MAKEFLAGS",
+    "MFLAGS",
+    "MAKELEVEL",
+    "MAKEOVERRIDES",
+    "STACK",
+)  # of `make test STACK=onedl`
 
 pytestmark = pytest.mark.skipif(
     not WORKFLOWS.is_dir(), reason="the tests run without the checkout's workflows"
@@ -51,9 +59,11 @@ def test_the_forks_are_tried_once_a_week_and_on_request() -> None:
 def test_make_test_sets_up_and_uses_the_stacks_environment(
     options: list[str], folder: str, stack: str
 ) -> None:
+    own = {key: value for key, value in os.environ.items() if key not in MAKES_OWN}
     told = subprocess.run(
         ["make", "--dry-run", "--always-make", "test", *options],
         cwd=ROOT,
+        env=own,
         capture_output=True,
         text=True,
         check=True,
