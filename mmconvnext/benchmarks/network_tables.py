@@ -21,7 +21,7 @@ COLUMNS = (
 def table(rows: Sequence[NetworkRow]) -> list[tuple[str, ...]]:
     """Headings, then the texts of a method's rows; columns that are empty are left out."""
     accuracy = ("mIoU",) if rows[0].method == UPERNET else ("box AP", "mask AP")
-    measured = ("params (M)", "GFLOPs", "kept (GiB)", "images/s")
+    measured = ("params (M)", "GFLOPs", "kept (GiB)", "img/s")
     lines = [("network", "pretraining", *measured, *accuracy, ""), *map(_cells, rows)]
     told = [i for i in range(len(lines[0])) if any(line[i] not in ("-", "") for line in lines[1:])]
     return [tuple(line[i] for i in told) for line in lines]
@@ -138,7 +138,7 @@ def _what_was_counted(rows: Sequence[NetworkRow]) -> Iterator[str]:
 def _what_was_timed(rounds: int, size: int) -> str:
     return (
         f"Images per second: one picture of {size}x{size}, predicting, in fp32; the median of "
-        f"{rounds} measurements, all networks of a table in one process, in turns. Detectors keep "
+        f"{rounds} measurement{'s' * (rounds > 1)}, all networks of a table in one process, in turns. Detectors keep "
         f"{PROPOSALS} proposals; with random weights no box passes, so no mask is computed."
     )
 

@@ -141,6 +141,7 @@ def _print_table(method: str, rows: Sequence[NetworkRow]) -> None:
     headings, *lines = table(rows)
     shown = Table(*headings, title=method)
     shown.columns[0].overflow = "fold"
+    shown.columns[0].min_width = len("ConvNeXt-T")
     for column in shown.columns[1:]:
         column.justify = "left" if column.header in ("pretraining", "") else "right"
     for line in lines:

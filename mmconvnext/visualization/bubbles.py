@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from mmconvnext.visualization.curves import save_figure
 
 _AREA = 3.0  # square points for a million parameters
+_SIZE, _LETTER, _LINE = 8, 4.8, 10.0  # of the names, in points: font, mean width, height
+Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,14 @@ def plot_bubbles(
     families = dict.fromkeys(b.family for bubbles in drawn.values() for b in bubbles)
     colours = {family: f"C{i}" for i, family in enumerate(families)}
     figure = Figure(figsize=(6.5 * len(drawn), 5.5), layout="constrained")
-    for axes, (title, bubbles) in zip(
-        figure.subplots(1, len(drawn), squeeze=False)[0], drawn.items(), strict=True
-    ):
-        _draw(axes, bubbles, colours)
+    panes = dict(zip(drawn, figure.subplots(1, len(drawn), squeeze=False)[0], strict=True))
+    for title, axes in panes.items():
+        _draw(axes, drawn[title], colours)
         axes.set(title=title, xlabel="GFLOPs", ylabel=accuracies[title])
     _add_legend(figure, colours, ring)
+    figure.draw_without_rendering()
+    for title, axes in panes.items():
+        _write_names(axes, drawn[title])
     return save_figure(figure, out)
 
 
@@ -82,31 +87,54 @@ def _draw(axes: Any, bubbles: Sequence[Bubble], colours: Mapping[str, str]) -> N
             edgecolor=colour,
             linewidth=1.5,
         )
-        left = _has_neighbour(bubble, bubbles)
-        radius = (_AREA * bubble.params / 3.14) ** 0.5 + 3
-        axes.annotate(
-            bubble.name,
-            (bubble.gflops, bubble.accuracy),
-            xytext=(-radius if left else radius, 0),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
-            fontsize=8,
-        )
     axes.margins(x=0.28, y=0.12)
     axes.grid(alpha=0.25)
 
 
-def _has_neighbour(bubble: Bubble, bubbles: Sequence[Bubble]) -> bool:
-    """Whether another's place is where the name would stand: to the right, as high."""
-    costs = [other.gflops for other in bubbles]
-    heights = [other.accuracy for other in bubbles]
-    wide, high = max(costs) - min(costs), max(heights) - min(heights)
-    return any(
-        0 < other.gflops - bubble.gflops < 0.35 * wide
-        and abs(other.accuracy - bubble.accuracy) < 0.08 * high
-        for other in bubbles
-    )
+def _write_names(axes: Any, bubbles: Sequence[Bubble]) -> None:
+    """Each beside its bubble, on the side where it covers least and stays inside; the axes' size
+    has to be final."""
+    scale = 72 / axes.figure.dpi  # of pixels, in points
+    frame = tuple(axes.bbox.extents * scale)
+    places = [axes.transData.transform((b.gflops, b.accuracy)) * scale for b in bubbles]
+    radii = [(_AREA * bubble.params / math.pi) ** 0.5 for bubble in bubbles]
+    taken = [
+        (x - radius, y - radius, x + radius, y + radius)
+        for (x, y), radius in zip(places, radii, strict=True)
+    ]
+    for bubble, (x, y), radius in zip(bubbles, places, radii, strict=True):
+        width, away = _LETTER * len(bubble.name), radius + 3
+        sides = (
+            (away, 0.0, "left"),
+            (-away, 0.0, "right"),
+            (0.0, away + _LINE / 2, "center"),
+            (0.0, -away - _LINE / 2, "center"),
+        )
+        boxes = []
+        for right, up, align in sides:
+            start = x + right - {"left": 0.0, "right": width, "center": width / 2}[align]
+            boxes.append((start, y + up - _LINE / 2, start + width, y + up + _LINE / 2))
+        covered = [
+            sum(_overlap(box, other) for other in taken) + width * _LINE - _overlap(box, frame)
+            for box in boxes
+        ]
+        best = covered.index(min(covered))
+        taken.append(boxes[best])
+        axes.annotate(
+            bubble.name,
+            (bubble.gflops, bubble.accuracy),
+            xytext=sides[best][:2],
+            textcoords="offset points",
+            ha=sides[best][2],
+            va="center",
+            fontsize=_SIZE,
+        )
+
+
+def _overlap(one: Box, other: Box) -> float:
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[1], other[1])
+    return max(wide, 0.0) * max(high, 0.0)
 
 
 def _add_legend(figure: Any, colours: Mapping[str, str], ring: str) -> None:
