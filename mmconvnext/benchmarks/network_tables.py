@@ -138,8 +138,8 @@ def _what_was_counted(rows: Sequence[NetworkRow]) -> Iterator[str]:
 def _what_was_timed(rounds: int, size: int) -> str:
     return (
         f"Images per second: one picture of {size}x{size}, predicting, in fp32; the median of "
-        f"{rounds} measurement{'s' * (rounds > 1)}, all networks of a table in one process, in turns. Detectors keep "
-        f"{PROPOSALS} proposals; with random weights no box passes, so no mask is computed."
+        f"{rounds} measurement{'s' * (rounds > 1)}, all networks of a table in one process, in "
+        f"turns. Detectors keep {PROPOSALS} proposals; with random weights no box passes, so no mask is computed."
     )
 
 
