@@ -59,7 +59,12 @@ def as_csv(rows: Sequence[NetworkRow]) -> str:
 
 
 def page(
-    rows: Sequence[NetworkRow], command: str, machine: str, rounds: int, size: int
+    rows: Sequence[NetworkRow],
+    command: str,
+    machine: str,
+    rounds: int,
+    size: int,
+    picture: str = "",
 ) -> Iterator[str]:
     """Lines of Markdown.
 
@@ -69,6 +74,7 @@ def page(
         machine: and packages, that it ran on.
         rounds: how often each network was timed.
         size: of the picture that was timed.
+        picture: where the drawn one is, seen from the page.
     """
     yield from ("# Networks side by side", "", f"Written by `{command}`: {machine}.", "")
     yield from _what_was_counted(rows)
@@ -76,6 +82,8 @@ def page(
         yield from ("", _what_was_timed(rounds, size))
     else:
         yield from ("", "Nothing was timed for this page.")
+    if picture:
+        yield from ("", f"![accuracy over GFLOPs]({picture})")
     for method in dict.fromkeys(row.method for row in rows):
         headings, *lines = table([row for row in rows if row.method == method])
         yield from ("", f"## {method}", "", f"| {' | '.join(headings)} |")
@@ -139,7 +147,8 @@ def _what_was_timed(rounds: int, size: int) -> str:
     return (
         f"Images per second: one picture of {size}x{size}, predicting, in fp32; the median of "
         f"{rounds} measurement{'s' * (rounds > 1)}, all networks of a table in one process, in "
-        f"turns. Detectors keep {PROPOSALS} proposals; with random weights no box passes, so no mask is computed."
+        f"turns. Detectors keep {PROPOSALS} proposals; with random weights no box passes, so no "
+        "mask is computed."
     )
 
 

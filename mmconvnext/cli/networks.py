@@ -161,7 +161,8 @@ def _write(args: argparse.Namespace, argv: Sequence[str], rows: Sequence[Network
         versions = (f"{name} {number}" for name, number in here.versions.items())
         machine = f"{here.machine}; {', '.join(versions)}"
         command = shlex.join(["mmconvnext", "benchmark", *argv])
-        text = "\n".join(page(rows, command, machine, args.rounds, args.size)) + "\n"
+        drawn = os.path.relpath(args.picture, args.page.parent) if args.picture else ""
+        text = "\n".join(page(rows, command, machine, args.rounds, args.size, drawn)) + "\n"
         with finished_file(args.page) as file:
             file.write_text(text, encoding="utf-8")
     if args.picture is not None:

@@ -23,6 +23,7 @@ def test_it_counts_times_prints_and_writes(tmp_path, capsys):
     assert picture.read_bytes()[:4] == b"\x89PNG"
     text = page.read_text()
     assert "Written by `mmconvnext benchmark networks --methods mask-rcnn" in text
+    assert "![accuracy over GFLOPs](n.png)" in text
     assert "the median of 1 measurement, all" in text
 
 
