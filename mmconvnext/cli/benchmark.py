@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
 from mmconvnext.cli.files import finished_file
+from mmconvnext.cli.networks import SUITE as NETWORKS
+from mmconvnext.cli.networks import add_network_options, check_network_options, run_networks
 from mmconvnext.cli.options import positive
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     return report_errors(
         "mmconvnext benchmark",
-        lambda: benchmark(parser().parse_args(argv)),
+        lambda: benchmark(parser().parse_args(argv), argv),
         debug="--debug" in argv,
     )
 
@@ -48,7 +51,11 @@ def parser() -> OneLineParser:
         "process, on the same input, taking turns. Leave the machine alone meanwhile.",
     )
     options.add_argument(
-        "suites", nargs="*", metavar="SUITE", help=f"{', '.join(SUITES)} (default: all)"
+        "suites",
+        nargs="*",
+        metavar="SUITE",
+        help=f"{', '.join(SUITES)} (default: all these); or {NETWORKS}: other networks in the same "
+        "detectors and segmentor",
     )
     options.add_argument(
         "--rounds",
@@ -80,10 +87,11 @@ def parser() -> OneLineParser:
     )
     options.add_argument("--page", type=Path, metavar="FILE.md", help="write the tables there")
     options.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    add_network_options(options)
     return options
 
 
-def benchmark(args: argparse.Namespace) -> None:
+def benchmark(args: argparse.Namespace, argv: Sequence[str]) -> None:
     """Measure, print, write; what was written stays if a later suite is interrupted.
 
     Raises:
@@ -94,6 +102,9 @@ def benchmark(args: argparse.Namespace) -> None:
     from mmconvnext.benchmarks.record import Record, RecordError, Suite
 
     _check(args)
+    if args.suites == [NETWORKS]:
+        run_networks(args, argv)
+        return
     record = Record.here(args.rounds)
     if args.go_on:
         try:
@@ -121,8 +132,9 @@ def _write(args: argparse.Namespace, record: Record) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     for suite in args.suites:
-        if suite not in SUITES:
-            parser().error(f"unknown suite {suite!r}; one of {', '.join(SUITES)}")
+        if suite not in (*SUITES, NETWORKS):
+            parser().error(f"unknown suite {suite!r}; one of {', '.join(SUITES)}, {NETWORKS}")
+    check_network_options(args, parser())
     if args.go_on and args.json is None:
         parser().error("--go-on needs --json FILE, which it goes on with")
     if args.authors is not None:

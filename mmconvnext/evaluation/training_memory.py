@@ -9,7 +9,7 @@ the maps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -65,12 +65,19 @@ class TrainingMemory:
         return max(int(left // (kept.each * (1 + SPARE))), 0) if kept.each else 0
 
 
-def count_training_memory(model: nn.Module, shape: tuple[int, int]) -> TrainingMemory:
+def count_training_memory(
+    model: nn.Module,
+    shape: tuple[int, int],
+    modes: Sequence[str | None] = MODES,
+    precisions: Sequence[bool] = (False, True),
+) -> TrainingMemory:
     """Count what training ``model`` keeps, in fp32 and with autocast, in each mode.
 
     Args:
         model: a detector or segmentor of mmdet or mmseg, on the meta device; unusable afterwards.
         shape: height and width in pixels, of the padded pictures.
+        modes: of ``recompute`` to count, for a ConvNeXt.
+        precisions: with autocast or not.
 
     Raises:
         ValueError: the model does not take pictures of that shape.
@@ -82,8 +89,8 @@ def count_training_memory(model: nn.Module, shape: tuple[int, int]) -> TrainingM
         model.train()
         run, whole = _training_pass(model, shape)
         found = []
-        for autocast in (False, True):
-            for mode in MODES if backbones else (None,):
+        for autocast in precisions:
+            for mode in modes if backbones else (None,):
                 _set_mode(backbones, mode)
                 # Not one: BatchNorm wants more than one value.
                 two, three = (_bytes_kept(model, run, n, shape, autocast) for n in (2, 3))
