@@ -129,5 +129,6 @@ def build_mixing(mixing: Sequence[Mapping[str, Any]], num_classes: int) -> nn.Mo
         kind = settings.pop("type", None)
         if kind not in ("MixUp", "CutMix"):
             raise ValueError(f"mixing: expected type='MixUp' or 'CutMix', found {kind!r}")
-        built.append(getattr(v2, kind)(num_classes=num_classes, **settings))
+        with torch.device("cpu"):  # also in a model without memory: their shares are drawn there
+            built.append(getattr(v2, kind)(num_classes=num_classes, **settings))
     return v2.RandomChoice(built) if built else None
