@@ -41,7 +41,8 @@ class OnDemandRegistry(Registry):
     """
 
     def __init__(self, name: str, *, modules: Mapping[str, str], **kwargs: Any) -> None:
-        super().__init__(name, **kwargs)
+        # Without a location mmengine looks for `utils.register_all_modules`, and warns.
+        super().__init__(name, **{"locations": [__name__], **kwargs})
         self.modules = modules
 
     def get(self, key: str) -> type | None:

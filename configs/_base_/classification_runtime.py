@@ -16,4 +16,4 @@ log_processor = dict(type="LogProcessor", window_size=50, by_epoch=True)
 # 32 GPUs with 128 pictures each: from there --auto-scale-lr scales.
 auto_scale_lr = dict(base_batch_size=4096)
 # Each GPU mixes its batch by a draw of its own.
-randomness = dict(diff_rank_seed=True)
+randomness = dict(seed=None, diff_rank_seed=True)

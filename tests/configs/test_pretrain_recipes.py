@@ -18,7 +18,9 @@ from torchvision.transforms import InterpolationMode, v2
 
 from mmconvnext.backbones.archs import resolve_arch
 from mmconvnext.classification import RandAugment
+from mmconvnext.cli.analyze import published_shape
 from mmconvnext.compat.config_root import config_root
+from mmconvnext.evaluation.complexity import count_complexity
 
 # The column "ConvNeXt-T/S/B/L, ImageNet-1K, 224x224".
 TABLE = {
@@ -40,12 +42,12 @@ TABLE = {
     "gradient clip": None,
     "exp. mov. avg. (EMA)": 0.9999,
 }
-# Stochastic depth there; depths and channels of section 3; parameters (M) of table 1.
+# Stochastic depth there; depths and channels of section 3; parameters (M), GFLOPs of table 1.
 ROWS = {
-    "t": (0.1, (3, 3, 9, 3), (96, 192, 384, 768), 29),
-    "s": (0.4, (3, 3, 27, 3), (96, 192, 384, 768), 50),
-    "b": (0.5, (3, 3, 27, 3), (128, 256, 512, 1024), 89),
-    "l": (0.5, (3, 3, 27, 3), (192, 384, 768, 1536), 198),
+    "t": (0.1, (3, 3, 9, 3), (96, 192, 384, 768), 29, 4.5),
+    "s": (0.4, (3, 3, 27, 3), (96, 192, 384, 768), 50, 8.7),
+    "b": (0.5, (3, 3, 27, 3), (128, 256, 512, 1024), 89, 15.4),
+    "l": (0.5, (3, 3, 27, 3), (192, 384, 768, 1536), 198, 34.4),
 }
 NAMES = {size: f"pretrain/convnext_{size}_in1k.py" for size in ROWS}
 SIZES = pytest.mark.parametrize("size", ROWS)
@@ -62,14 +64,16 @@ def test_there_are_the_four_recipes():
 
 @SIZES
 def test_the_network_is_the_papers(size):
-    rate, depths, channels, millions = ROWS[size]
+    rate, depths, channels, millions, gflops = ROWS[size]
     model, backbone = build(NAMES[size]), load(NAMES[size]).model.backbone
     assert tuple(resolve_arch(backbone.arch)) == (depths, channels)
     assert (backbone.drop_path_rate, backbone.layer_scale_init_value) == (
         rate,
         TABLE["layer scale"],
     )
-    assert round(sum(p.numel() for p in model.parameters()) / 1e6) == millions
+    found = count_complexity(model, published_shape(load(NAMES[size])))
+    assert (found.shape, round(found.params / 1e6)) == ((224, 224), millions)
+    assert round(found.macs / 1e9, 1) == pytest.approx(gflops, abs=0.051)
     assert model.head.weight.shape == (1000, channels[-1])
     assert model.backbone.out_indices == (3,) and model.backbone.gap_before_final_norm
     assert "init_cfg" not in backbone  # from random weights
@@ -98,6 +102,7 @@ def test_optimizer_and_batch_are_the_tables():
     assert cfg.optim_wrapper.get("clip_grad") is TABLE["gradient clip"]
     assert cfg.auto_scale_lr.base_batch_size == cfg.train_dataloader.batch_size * 32 == 4096
     assert cfg.train_cfg.max_epochs == TABLE["training epochs"]
+    assert cfg.randomness == {"seed": None, "diff_rank_seed": True}  # each GPU mixes by itself
     assert cfg.train_dataloader.drop_last and cfg.train_dataloader.sampler.shuffle
 
 
