@@ -68,6 +68,9 @@ PLANS = {
     "predict.md": Plan(
         before="from mmconvnext.cli.demo import main; raise SystemExit(main([]))",
     ),
+    "pretraining.md": Plan(
+        untried={"mmconvnext train mmconvnext::pretrain": "needs ImageNet, and 32 GPUs for days"}
+    ),
     "report.md": Plan(
         untried={
             "mmconvnext report": "needs finished runs; tests/cli/test_report_command.py makes some"

@@ -32,6 +32,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
         "optimize_for_inference",
     ),
     "mmconvnext.adapt": (),
+    "mmconvnext.classification": (),
     "mmconvnext.checkpoints.zoo": ("Weights", "find_weights_name"),
     "mmconvnext.checkpoints.reading": ("CheckpointError",),
     "mmconvnext.recipes": ("Recipe", "load_recipes"),

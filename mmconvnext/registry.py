@@ -13,12 +13,14 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, TypeVar
 
+from mmengine.registry import DATASETS as ROOT_DATASETS
 from mmengine.registry import HOOKS as ROOT_HOOKS
 from mmengine.registry import LOOPS as ROOT_LOOPS
 from mmengine.registry import METRICS as ROOT_METRICS
 from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as ROOT_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import STRATEGIES as ROOT_STRATEGIES
+from mmengine.registry import TRANSFORMS as ROOT_TRANSFORMS
 from mmengine.registry import Registry
 
 from mmconvnext.compat.when_imported import change_module
@@ -39,7 +41,8 @@ class OnDemandRegistry(Registry):
     """
 
     def __init__(self, name: str, *, modules: Mapping[str, str], **kwargs: Any) -> None:
-        super().__init__(name, **kwargs)
+        # Without a location mmengine looks for `utils.register_all_modules`, and warns.
+        super().__init__(name, **{"locations": [__name__], **kwargs})
         self.modules = modules
 
     def get(self, key: str) -> type | None:
@@ -64,7 +67,10 @@ MODELS = OnDemandRegistry(
     parent=ROOT_MODELS,
     scope=SCOPE,
     locations=["mmconvnext.backbones", "mmconvnext.evaluation.tta"],
-    modules={"FastUPerHead": "mmconvnext.heads.upernet"},
+    modules={
+        "FastUPerHead": "mmconvnext.heads.upernet",
+        "ImageClassifier": "mmconvnext.classification",
+    },
 )
 METRICS = OnDemandRegistry(
     "metric",
@@ -73,7 +79,20 @@ METRICS = OnDemandRegistry(
     modules={
         "FastCocoMetric": "mmconvnext.evaluation.coco_metric",
         "FastIoUMetric": "mmconvnext.evaluation.iou_metric",
+        "TopAccuracy": "mmconvnext.classification",
     },
+)
+DATASETS = OnDemandRegistry(
+    "dataset",
+    parent=ROOT_DATASETS,
+    scope=SCOPE,
+    modules={"ClassFolders": "mmconvnext.classification"},
+)
+TRANSFORMS = OnDemandRegistry(
+    "transform",
+    parent=ROOT_TRANSFORMS,
+    scope=SCOPE,
+    modules=dict.fromkeys(("LoadRGB", "PackClass", "Torchvision"), "mmconvnext.classification"),
 )
 OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     "optimizer wrapper constructor",

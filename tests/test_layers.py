@@ -13,6 +13,7 @@ PACKAGE = Path(mmconvnext.__file__).parent
 NETWORK_FREE_OF_HOSTS = ("backbones", "optim", "checkpoints", "compat")
 MIDDLE = (
     "adapt",
+    "classification",
     "data",
     "doctor",
     "evaluation",
@@ -69,6 +70,10 @@ def test_middle_parts_use_only_what_is_below_them() -> None:
     allowed = {*NETWORK_FREE_OF_HOSTS, *MIDDLE, "registry", "version", "mmdet", "mmseg"}
     for part in MIDDLE:
         assert table.get(part, set()) <= allowed, part
+
+
+def test_classification_knows_neither_mmdet_nor_mmseg() -> None:
+    assert parts()["classification"] <= {"classification", "data", "registry"}
 
 
 def test_importing_the_package_brings_in_nothing_that_takes_long() -> None:

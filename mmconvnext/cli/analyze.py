@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mmconvnext.evaluation.complexity import Complexity
 
+CLASSIFICATION_SHAPE = (224, 224)
 DETECTION_SHAPE = (800, 1280)  # at which the detection tables of the field are counted
 
 
@@ -66,6 +67,8 @@ def analyze(args: argparse.Namespace) -> None:
 
 def published_shape(cfg: Config) -> tuple[int, int]:
     """Height and width at which a model of ``cfg``'s kind is usually counted."""
+    if str(cfg.model.get("type")).endswith("ImageClassifier"):
+        return CLASSIFICATION_SHAPE
     if cfg.get("default_scope") != "mmseg":
         return DETECTION_SHAPE
     for step in cfg.get("test_pipeline") or ():

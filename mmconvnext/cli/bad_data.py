@@ -115,6 +115,28 @@ class DataCheck:
             listed = dataset.path(dataset.cfg.get("ann_file") or "")
             self._replace(dataset, listed, ".txt", "".join(f"{name}\n" for name in kept))
 
+    def check_pictures(self, dataset: DataSet, paths: Sequence[str], folder: str) -> None:
+        """Check a data set of class folders.
+
+        Args:
+            dataset: in the config.
+            paths: of its pictures.
+            folder: of the class folders, part of the paths.
+
+        Raises:
+            DataError: nothing is left.
+        """
+        gone = self._pictures(dataset, dict.fromkeys(paths))
+        kept = [path for path in paths if path not in gone]
+        found = [Bad(path, "", reason) for path, reason in gone.items()]
+        self._note(dataset, found, len(kept), len(paths))
+        if self.skip and gone:
+            if not kept:
+                raise DataError(f"{folder}: no picture is left, {self._shown(dataset)}")
+            listed = dataset.path(dataset.cfg.get("ann_file") or "")
+            names = (os.path.relpath(path, folder) for path in kept)
+            self._replace(dataset, listed, ".txt", "".join(f"{name}\n" for name in names))
+
     def follow(self, metric: dict[str, Any]) -> None:
         """Have an evaluator compare with what is left of the annotation file that it names."""
         path = metric.get("ann_file")

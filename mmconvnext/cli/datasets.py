@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from mmconvnext.adapt.walking import class_counts, innermost
+from mmconvnext.cli import class_checks
 from mmconvnext.cli.label_checks import check_labels
 from mmconvnext.data import checks, pair_checks
 from mmconvnext.data.bad_annotations import find_bad_entries
@@ -117,13 +118,14 @@ def check_loader(
     compared = any("segm" in (metric.get("metric") or ()) for metric in metrics)
     datasets = [dataclasses.replace(each, compared=compared) for each in _datasets(cfg, loader)]
     for dataset in datasets:
-        _check_dataset(dataset, data)
-        classes = dataset.classes
+        folders = _check_dataset(dataset, data)
+        classes = folders or dataset.classes
         if classes is not None:
             checks.check_class_count(
                 dict(class_counts(cfg.get("model"))),
                 len(classes),
                 f"{loader} ({dataset.cls.__name__})",
+                named="" if folders else "metainfo=dict(classes=(…))",
             )
     for metric in metrics:
         path = metric.get("ann_file")
@@ -131,6 +133,16 @@ def check_loader(
             _check_ground_truth(f"{evaluator}: annotation file", path, datasets)
             if data is not None:
                 data.follow(metric)
+
+
+def check_class_folders_agree(cfg: Config) -> None:
+    """Check that what is trained on and what is validated with number the same classes.
+
+    Raises:
+        DataError: they do not.
+    """
+    loaders = ("train_dataloader", "val_dataloader")
+    class_checks.check_same_classes(*(list(_datasets(cfg, loader)) for loader in loaders))
 
 
 @contextmanager
@@ -206,7 +218,8 @@ def _check_ground_truth(what: str, path: str, datasets: list[DataSet]) -> None:
         checks.check_categories(path, truth.categories, dataset.classes or ())
 
 
-def _check_dataset(dataset: DataSet, data: DataCheck | None) -> None:
+def _check_dataset(dataset: DataSet, data: DataCheck | None) -> tuple[str, ...] | None:
+    """Check one data set; returns the classes that its folders are."""
     root = dataset.cfg.get("data_root")
     if root:
         checks.check_folder(root, f"{dataset.place}: data folder", dataset.source, "data_root")
@@ -222,6 +235,9 @@ def _check_dataset(dataset: DataSet, data: DataCheck | None) -> None:
         _check_coco(dataset, data)
     elif dataset.loads_like("BaseSegDataset"):
         _check_segmentation(dataset, data)
+    elif dataset.loads_like(class_checks.KIND):
+        return class_checks.check_class_folders(dataset, data)
+    return None
 
 
 def _check_coco(dataset: DataSet, data: DataCheck | None) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from mmengine.config import Config
 
 from mmconvnext.cli.bad_data import DataCheck
-from mmconvnext.cli.datasets import check_loader
+from mmconvnext.cli.datasets import check_class_folders_agree, check_loader
 from mmconvnext.cli.errors import UsageError
 from mmconvnext.cli.weights import check_initial_weights, check_weights
 
@@ -43,6 +43,7 @@ def _check_training(cfg: Config, ema: bool, data: DataCheck) -> None:
     check_loader(cfg, "train_dataloader", data=data)
     if cfg.get("val_cfg") is not None and cfg.get("val_dataloader") is not None:
         check_loader(cfg, "val_dataloader", "val_evaluator", data)
+        check_class_folders_agree(cfg)
     data.settle()
     if cfg.get("load_from"):
         check_weights(cfg, cfg.load_from, whole=bool(cfg.get("resume")), ema=ema)

@@ -260,8 +260,11 @@ def absent_files(names: Iterable[str], folder: str) -> list[str]:
     return absent
 
 
-def check_class_count(places: dict[str, int], classes: int, named_in: str) -> None:
-    """Check that every head's number of classes (``places``: config key → number) is the data's.
+def check_class_count(
+    places: dict[str, int], classes: int, named_in: str, named: str = "metainfo=dict(classes=(…))"
+) -> None:
+    """Check that every head's number of classes (``places``: config key → number) is the data's,
+    whose config names them by ``named``, if it does.
 
     Raises:
         DataError: the first key that disagrees, and how many more do.
@@ -272,7 +275,8 @@ def check_class_count(places: dict[str, int], classes: int, named_in: str) -> No
         more = f" (and {len(wrong) - 1} more heads)" if len(wrong) > 1 else ""
         raise DataError(
             f"classes disagree: {key}={number}{more}, but {named_in} has {classes} classes; "
-            f"set num_classes={classes}, or the dataset's metainfo=dict(classes=(…)) to the head's"
+            f"set num_classes={classes}"
+            + (f", or the dataset's {named} to the head's" if named else "")
         )
 
 

@@ -15,6 +15,8 @@ from mmconvnext.data.decoding import Decoded, decode_files
 from mmconvnext.data.headers import Header, read_headers
 from mmconvnext.data.mask_checks import Numbers
 
+_TURNING, _TURNED = ("LoadImageFromFile",), ("color", "grayscale")
+_LOADERS = (*_TURNING, "LoadRGB")
 Size = tuple[int, int]  # width, height
 Progress = Callable[[int, int], None]
 
@@ -34,10 +36,10 @@ class Loading:
     @classmethod
     def of(cls, pipeline: Any) -> Loading | None:
         """What a config's ``pipeline`` does; None if it does not load picture files itself."""
-        step = next((s for s in pipeline or () if _name(s) == "LoadImageFromFile"), None)
+        step = next((s for s in pipeline or () if _name(s) in _LOADERS), None)
         if step is None:
             return None
-        turns = step.get("color_type", "color") in ("color", "grayscale")
+        turns = _name(step) in _TURNING and step.get("color_type", "color") in _TURNED
         return cls(turns, tuple(dict.fromkeys(_scales(pipeline))))
 
     def problem(self, header: Header, expected: Size | None) -> str:

@@ -85,7 +85,7 @@ def make_coco_shapes(root: Path | str, spec: ShapesSpec) -> dict[str, Any]:
     Raises:
         FileExistsError: ``root`` holds something that was not made by this module.
     """
-    return _make(Path(root), spec, "coco", _write_coco_part)
+    return write_data(Path(root), spec, "coco", _write_coco_part)
 
 
 def make_ade_shapes(root: Path | str, spec: ShapesSpec) -> dict[str, Any]:
@@ -96,17 +96,20 @@ def make_ade_shapes(root: Path | str, spec: ShapesSpec) -> dict[str, Any]:
     picture), 1 for background, then :data:`CLASSES`. Load it with ``reduce_zero_label=True``.
     Replacement, return value and errors are those of :func:`make_coco_shapes`.
     """
-    return _make(Path(root), spec, "ade", _write_ade_part)
+    return write_data(Path(root), spec, "ade", _write_ade_part)
 
 
-def draw_picture(spec: ShapesSpec, part: int, index: int) -> tuple[np.ndarray, list[Shape]]:
-    """Picture ``index`` of ``part`` (0 for training, 1 for held-out).
+def draw_picture(
+    spec: ShapesSpec, part: int, index: int, label: int | None = None
+) -> tuple[np.ndarray, list[Shape]]:
+    """Picture ``index`` of ``part`` (0 for training, 1 for held-out); with ``label``, all its
+    shapes are of that class.
 
     Returns:
         The picture, uint8 RGB of shape ``(size, size, 3)``, and its shapes, none of which overlap.
     """
     rng = np.random.default_rng([spec.seed, part, index])
-    shapes = _place_shapes(rng, spec)
+    shapes = _place_shapes(rng, spec, label)
     canvas = _background(rng, spec.size)
     for shape in shapes:
         canvas[shape_mask(shape, spec.size)] = shape.color
@@ -123,7 +126,7 @@ def shape_mask(shape: Shape, size: int) -> np.ndarray:
     return mask
 
 
-def _place_shapes(rng: np.random.Generator, spec: ShapesSpec) -> list[Shape]:
+def _place_shapes(rng: np.random.Generator, spec: ShapesSpec, label: int | None) -> list[Shape]:
     placed: list[tuple[float, float, float]] = []
     shapes = []
     for _ in range(int(rng.integers(1, spec.max_shapes + 1))):
@@ -133,13 +136,16 @@ def _place_shapes(rng: np.random.Generator, spec: ShapesSpec) -> list[Shape]:
             # Circumscribed circles that keep apart keep whatever is inside them apart.
             if all(math.hypot(x - u, y - v) > radius + r + 1 for u, v, r in placed):
                 placed.append((x, y, radius))
-                shapes.append(_shape(rng, x, y, radius))
+                shapes.append(_shape(rng, x, y, radius, label))
                 break
     return shapes
 
 
-def _shape(rng: np.random.Generator, x: float, y: float, radius: float) -> Shape:
-    label = int(rng.integers(len(CLASSES)))
+def _shape(
+    rng: np.random.Generator, x: float, y: float, radius: float, wanted: int | None
+) -> Shape:
+    drawn = int(rng.integers(len(CLASSES)))
+    label = drawn if wanted is None else wanted
     corners = {"circle": _CIRCLE_CORNERS, "square": 4, "triangle": 3}[CLASSES[label]]
     # The first corner on top (a square's: top right), give or take a tilt.
     first = rng.uniform(-_TILT, _TILT) - math.pi / (4 if corners == 4 else 2)
@@ -159,7 +165,17 @@ def _background(rng: np.random.Generator, size: int) -> np.ndarray:
     return np.repeat(grey[:, :, None], 3, axis=2)
 
 
-def _make(root: Path, spec: ShapesSpec, layout: str, write_part: _PartWriter) -> dict[str, Any]:
+def write_data(
+    root: Path, spec: ShapesSpec, layout: str, write_part: _PartWriter
+) -> dict[str, Any]:
+    """Write both parts of a data set under ``root``, as :func:`make_coco_shapes` says.
+
+    Args:
+        root: its folder.
+        spec: what it consists of.
+        layout: its name, for the record.
+        write_part: called with a folder, ``spec``, the part's number and its name; returns counts.
+    """
     wanted = {"layout": layout, **dataclasses.asdict(spec)}
     recorded = _recorded(root)
     if recorded is not None and recorded["spec"] == wanted:
@@ -206,7 +222,8 @@ def _pictures(
         yield f"{index:06}.png", picture, shapes
 
 
-def _stats(labels: list[int], images: int) -> dict[str, int]:
+def count_shapes(labels: list[int], images: int) -> dict[str, int]:
+    """The counts of a part, of its shapes' labels."""
     counts = Counter(labels)
     return {
         "images": images,
@@ -231,7 +248,7 @@ def _write_coco_part(root: Path, spec: ShapesSpec, part: int, name: str) -> dict
     file.write_text(
         json.dumps({"images": images, "annotations": annotations, "categories": categories})
     )
-    return _stats([annotation["category_id"] - 1 for annotation in annotations], len(images))
+    return count_shapes([annotation["category_id"] - 1 for annotation in annotations], len(images))
 
 
 def _coco(shape: Shape) -> dict[str, Any]:
@@ -259,7 +276,7 @@ def _write_ade_part(root: Path, spec: ShapesSpec, part: int, name: str) -> dict[
         Image.fromarray(_semantic_map(spec, part, images, shapes)).save(maps / file_name)
         labels += [shape.label for shape in shapes]
         images += 1
-    return _stats(labels, images)
+    return count_shapes(labels, images)
 
 
 def _semantic_map(spec: ShapesSpec, part: int, index: int, shapes: list[Shape]) -> np.ndarray:

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from mmengine.device import get_max_cuda_memory
 
-# COCO's and VOC's mAP, LVIS's AP, the segmentors' mIoU and its relatives, panoptic quality.
-_FIGURES = re.compile(r"(^|[/_.])(mAP|AP|mIoU|mDice|mFscore|PQ)$")
+# COCO's and VOC's mAP, LVIS's AP, the segmentors' mIoU and its relatives, panoptic quality, top-1.
+_FIGURES = re.compile(r"(^|[/_.])(mAP|AP|mIoU|mDice|mFscore|PQ|top1)$")
 
 
 def losses(hub: Any, window: int) -> dict[str, float]:

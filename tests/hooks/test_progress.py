@@ -147,10 +147,12 @@ def test_an_evaluation_is_a_plain_line_too(runner):
     train(hook, runner, iterations=3)
     evaluate(hook, runner, accuracy=0.5)
     evaluate(hook, runner, **{"lvis/bbox_AP": 0.25, "lvis/bbox_APr": 0.1})
-    assert lines_of(hook) == [
+    evaluate(hook, runner, **{"accuracy/top1": 76.0, "accuracy/top5": 93.0})
+    assert lines_of(hook)[:2] == [
         "evaluated at iteration 2/6: no AP or mIoU",
         "evaluated at iteration 2/6: lvis/bbox_AP 0.25, best 0.25",
     ]
+    assert "accuracy/top1 76, best 76" in lines_of(hook)[2] and "top5" not in lines_of(hook)[2]
 
 
 @pytest.mark.parametrize("loop", ["val", "test"])

@@ -1,0 +1,50 @@
+# Made-up shapes, a folder a class; mmconvnext.data.make_class_shapes writes them.
+data_root = "work_dirs/demo/data/classes/"
+to_tensor = [
+    dict(type="ToImage"),
+    dict(type="ToDtype", dtype="float32", scale=True),
+    dict(type="Normalize", mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]),
+]
+train_pipeline = [
+    dict(type="mmconvnext.LoadRGB"),
+    dict(
+        type="mmconvnext.Torchvision",
+        transforms=[
+            dict(type="RandomHorizontalFlip"),
+            *to_tensor,
+            dict(type="RandomErasing", p=0.25, scale=(0.02, 0.1), value="random"),
+        ],
+    ),
+    dict(type="mmconvnext.PackClass"),
+]
+test_pipeline = [
+    dict(type="mmconvnext.LoadRGB"),
+    dict(type="mmconvnext.Torchvision", transforms=to_tensor),
+    dict(type="mmconvnext.PackClass"),
+]
+train_dataloader = dict(
+    batch_size=32,
+    num_workers=0,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(
+        type="mmconvnext.ClassFolders",
+        data_root=data_root,
+        data_prefix=dict(img_path="train"),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=50,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="mmconvnext.ClassFolders",
+        data_root=data_root,
+        data_prefix=dict(img_path="val"),
+        pipeline=test_pipeline,
+        test_mode=True,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="mmconvnext.TopAccuracy", topk=(1,))
+test_evaluator = val_evaluator
