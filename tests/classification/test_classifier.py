@@ -191,3 +191,24 @@ def test_a_wrong_argument_is_named(settings, said):
 def test_a_wrong_mode_and_lacking_samples_are_named(mode, said):
     with pytest.raises(ValueError, match=said):
         passing()(torch.zeros(1, 3, 2, 2), mode=mode)
+
+
+def test_a_stop_of_the_road_is_pretrained_and_found_again(tmp_path) -> None:
+    regime = {"depths": [[1, 1, 1, 1], [1, 1, 2, 1]], "widths": [8, 8, 12]}
+    road = {"type": "mmconvnext.RoadNet", "step": "width", "regime": regime}
+    model = MODELS.build(
+        {
+            "type": "mmconvnext.ImageClassifier",
+            "backbone": road,
+            "num_classes": 3,
+            "in_channels": 384,
+        }
+    )
+    model.init_weights()
+    assert model(torch.randn(2, 3, 64, 64)).shape == (2, 3)
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "width.pth")
+    file = {"type": "Pretrained", "checkpoint": str(tmp_path / "width.pth")}
+    backbone = MODELS.build({**road, "init_cfg": file})
+    backbone.init_weights()
+    for name, value in model.backbone.state_dict().items():
+        assert torch.equal(backbone.state_dict()[name], value)
