@@ -27,6 +27,7 @@ one version to the next.
 PUBLIC: dict[str, tuple[str, ...]] = {
     "mmconvnext": (
         "ConvNeXt",
+        "RoadNet",
         "LayerDecayOptimWrapperConstructor",
         "load_checkpoint",
         "optimize_for_inference",

@@ -3,5 +3,6 @@
 from mmconvnext.adapt.adapting import Adapted, with_convnext
 from mmconvnext.adapt.errors import AdaptError
 from mmconvnext.adapt.names import BACKBONES
+from mmconvnext.adapt.road import with_road_step
 
-__all__ = ["BACKBONES", "AdaptError", "Adapted", "with_convnext"]
+__all__ = ["BACKBONES", "AdaptError", "Adapted", "with_convnext", "with_road_step"]

@@ -115,7 +115,11 @@ def test_no_answer_brings_in_pytorch():
     [
         ("mmconvnext tra", "tra", ["train"]),
         ("mmconvnext train mmconvnext::seg", "seg", ["segmentation/"]),
-        ("mmconvnext train mmconvnext::", "::", ["demo/", "detection/", "segmentation/"]),
+        (
+            "mmconvnext train mmconvnext::",
+            "::",
+            ["demo/", "detection/", "pretrain/", "road/", "segmentation/"],
+        ),
         ("mmconvnext train x --launcher=py", "py", ["pytorch"]),
         ("mmconvnext test x y --out my", "my", ["my\\ notes.txt"]),
         ("mmconvnext test x y --out 'my", "'my", ["my\\ notes.txt"]),
