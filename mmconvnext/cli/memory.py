@@ -12,7 +12,7 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from mmconvnext.cli.errors import OneLineParser, UsageError, describe, report_errors
-from mmconvnext.cli.options import KeyValueAction, positive
+from mmconvnext.cli.options import add_overrides_option, positive
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -66,13 +66,8 @@ def parser() -> OneLineParser:
         metavar="CONFIG",
         help="config file, or package::path such as mmdet::… (default: the main recipes)",
     )
-    options.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=KeyValueAction,
-        default={},
-        metavar="KEY=VALUE",
-        help="override settings of the configs, e.g. model.backbone.frozen_stages=1",
+    add_overrides_option(
+        options, "override settings of the configs, e.g. model.backbone.frozen_stages=1"
     )
     options.add_argument(
         "--shape",

@@ -44,15 +44,23 @@ def add_config_options(parser: OneLineParser) -> None:
     parser.add_argument(
         "config", metavar="CONFIG", help="config file, or package::path such as mmdet::…"
     )
+    add_overrides_option(
+        parser,
+        'override settings of the config, e.g. model.backbone.drop_path_rate=0.2 key="[a,b]"',
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+
+
+def add_overrides_option(parser: OneLineParser, what: str) -> None:
+    """Add ``--cfg-options``, which does ``what``."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
         action=KeyValueAction,
         default={},
         metavar="KEY=VALUE",
-        help='override settings of the config, e.g. model.backbone.drop_path_rate=0.2 key="[a,b]"',
+        help=what,
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
 
 def add_shared_options(parser: OneLineParser) -> None:

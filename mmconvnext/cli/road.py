@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmconvnext.cli.errors import OneLineParser, UsageError, report_errors
-from mmconvnext.cli.options import KeyValueAction, natural, positive
+from mmconvnext.cli.options import add_overrides_option, natural, positive
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -66,14 +66,7 @@ def parser() -> OneLineParser:
         "--data-root", metavar="DIR", help="use the data in DIR instead of the config's folder"
     )
     options.add_argument("--max-iters", type=positive, metavar="N", help="train N iterations each")
-    options.add_argument(
-        "--cfg-options",
-        nargs="+",
-        action=KeyValueAction,
-        default={},
-        metavar="KEY=VALUE",
-        help="override settings of the config, for all stops",
-    )
+    add_overrides_option(options, "override settings of the config, for all stops")
     options.add_argument(
         "--work-dir", type=Path, metavar="DIR", help="(default: ./work_dirs/CONFIG's name)"
     )
