@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -56,6 +57,7 @@ def read_for_mmengine(path: str, map_location: Any = "cpu") -> Any:
     content = read_content(path, map_location)
     if not isinstance(content, dict):
         return content
+    content = _named(content)
     weights = find_weights(content, ema=_averaged.get(), source=f"checkpoint {path}")
     bare = "state_dict" not in content
     if _averaged.get() or (bare and (path.endswith(".safetensors") or _has_network(weights))):
@@ -63,6 +65,17 @@ def read_for_mmengine(path: str, map_location: Any = "cpu") -> Any:
         content = {"meta": {}, **others, "state_dict": weights}
     _last_read.remember(path, weights)
     return content
+
+
+def _named(content: dict[Any, Any]) -> dict[Any, Any]:
+    """Without what has no name among the weights: mmengine takes every key for a text."""
+    inner = content.get("state_dict", content)
+    if not isinstance(inner, Mapping) or all(isinstance(key, str) for key in inner):
+        return content
+    named = OrderedDict((key, value) for key, value in inner.items() if isinstance(key, str))
+    if hasattr(inner, "_metadata"):  # the layers' versions
+        vars(named)["_metadata"] = inner._metadata
+    return named if inner is content else {**content, "state_dict": named}
 
 
 def load_state_dict(module: nn.Module, state_dict: Mapping[str, Any], strict: bool = False) -> bool:

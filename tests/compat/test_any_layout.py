@@ -49,6 +49,16 @@ def test_another_networks_file_is_an_error(build, tmp_path):
     assert f"checkpoint {file}: none of its keys is " in error_of(build, file)
 
 
+@pytest.mark.parametrize("place", ["state_dict", None])
+def test_what_has_no_name_among_the_weights_is_left_out(place, tmp_path):
+    linear = torch.nn.Linear(2, 2)
+    weights = linear.state_dict() | {0: torch.ones(1)}
+    torch.save({place: weights} if place else weights, tmp_path / "file.pth")
+    other = torch.nn.Linear(2, 2)
+    mmengines.load_checkpoint(other, str(tmp_path / "file.pth"), strict=True)
+    assert_same(other.state_dict(), linear.state_dict())
+
+
 def test_the_change_is_made_once():
     changed = mmengines.load_state_dict
     any_layout.load_by(mmengines, lambda *args: True)
