@@ -20,6 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDS_DATA = "needs COCO or ADE20K, and long; tests/cli/test_backbone_option.py trains the like"
+NEEDS_GPUS_FOR_DAYS = "needs COCO and GPUs for days; tests/cli/test_road_command.py runs the same"
 NEEDS_GPUS = "needs GPUs, and COCO or ADE20K; tests/docs/test_many_gpus.py reads them"
 
 
@@ -71,6 +72,7 @@ PLANS = {
     "pretraining.md": Plan(
         untried={"mmconvnext train mmconvnext::pretrain": "needs ImageNet, and 32 GPUs for days"}
     ),
+    "road.md": Plan(untried={"mmconvnext road configs/road": NEEDS_GPUS_FOR_DAYS}),
     "report.md": Plan(
         untried={
             "mmconvnext report": "needs finished runs; tests/cli/test_report_command.py makes some"
