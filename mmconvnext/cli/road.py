@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -157,16 +158,20 @@ def _train(runs: Sequence[Run], args: argparse.Namespace) -> None:
     if len(left) < len(runs):
         _tell(f"{len(runs) - len(left)} of {len(runs)} trainings are finished already")
     started = time.monotonic()
-    pool = ThreadPoolExecutor(args.jobs)
+    pool, running = ThreadPoolExecutor(args.jobs), set[subprocess.Popen]()
+    shared = {"gpus": args.gpus, "jobs": args.jobs, "running": running}
     try:
-        futures = {pool.submit(train, run, gpus=args.gpus, jobs=args.jobs): run for run in left}
+        futures = {pool.submit(train, run, **shared): run for run in left}
         for count, future in enumerate(as_completed(futures), start=1):
             future.result()
             pace = (time.monotonic() - started) / count
             rest = f", about {pace * (len(left) - count) / 60:.0f} min left"
             _tell(f"{count}/{len(left)} {futures[future]}{rest if count < len(left) else ''}")
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in list(running):
+            process.terminate()  # it saves a checkpoint, from which it goes on the next time
+        pool.shutdown()
 
 
 def _tell(line: str) -> None:

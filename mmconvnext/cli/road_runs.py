@@ -89,8 +89,14 @@ def plan(
     return [run for run, _ in planned]
 
 
-def train(run: Run, *, gpus: int, jobs: int) -> None:
+def train(run: Run, *, gpus: int, jobs: int, running: set[subprocess.Popen]) -> None:
     """Train in a process of its own, going on where an earlier one stopped.
+
+    Args:
+        run: which.
+        gpus: processes of the training.
+        jobs: trainings at a time, which share the cores.
+        running: has the process as long as it runs, for whoever wants to end it.
 
     Raises:
         RuntimeError: it failed, or there was nothing to validate.
@@ -107,9 +113,10 @@ def train(run: Run, *, gpus: int, jobs: int) -> None:
     run.folder.mkdir(parents=True, exist_ok=True)
     log = run.folder / LOG
     with log.open("a", encoding="utf-8") as out:
-        status = subprocess.run(
-            command, stdout=out, stderr=subprocess.STDOUT, env=environment, check=False
-        ).returncode
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+        running.add(process)
+        status = process.wait()
+        running.discard(process)
     if status == INTERRUPTED:
         raise KeyboardInterrupt
     if status != DONE:

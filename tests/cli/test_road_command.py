@@ -3,8 +3,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -129,7 +131,7 @@ def test_a_file_where_results_would_go(no_training, tmp_path, capsys) -> None:
 
 
 @pytest.mark.slow
-def test_two_stops_are_trained_and_a_lost_picture_stops_the_third(tmp_path, capsys) -> None:
+def test_two_stops_are_trained_and_an_empty_picture_stops_the_third(tmp_path, capsys) -> None:
     data, work = tmp_path / "data", tmp_path / "road"
     make_ade_shapes(data, ShapesSpec(train=16, val=4, size=64))
     arguments = ["road", SMALL, "--data-root", str(data), "--work-dir", str(work), "--max-iters"]
@@ -140,11 +142,39 @@ def test_two_stops_are_trained_and_a_lost_picture_stops_the_third(tmp_path, caps
     figures = json.loads((work / "resnet" / "seed_0" / "figures.json").read_text())
     assert 0 <= figures["mIoU"] <= 100
     kept = {p: p.stat().st_mtime for p in work.rglob("*.pth")}
-    next((data / "images" / "training").glob("*.png")).unlink()
+    next((data / "images" / "training").glob("*.png")).write_bytes(b"")
     assert main([*arguments, "gelu"]) == 1
     err = capsys.readouterr().err
     assert "gelu (seed 0): training ended with status 2: mmconvnext train: " in err
     assert {p: p.stat().st_mtime for p in work.rglob("*.pth")} == kept
+
+
+@pytest.mark.slow
+def test_interrupted_it_ends_its_trainings_and_goes_on_the_next_time(tmp_path) -> None:
+    make_ade_shapes(tmp_path / "data", ShapesSpec(train=16, val=4, size=64))
+    command = [sys.executable, "-W", "ignore", "-m", "mmconvnext", "road", SMALL, "--steps", "gelu"]
+    command += ["--data-root", str(tmp_path / "data"), "--work-dir", str(tmp_path / "road")]
+    command += ["--max-iters", "100000"]
+    started = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        start_new_session=True,  # a terminal would interrupt its training as well
+    )
+    folder = tmp_path / "road" / "gelu" / "seed_0"
+    deadline = time.monotonic() + 120
+    while "iteration " not in _text(folder / "train.log"):
+        assert started.poll() is None and time.monotonic() < deadline, _text(folder / "train.log")
+        time.sleep(0.5)
+    started.send_signal(signal.SIGINT)
+    assert started.wait(60) == 130
+    assert started.stderr is not None and started.stderr.read() == "mmconvnext road: interrupted\n"
+    assert list(folder.glob("iter_*.pth")) and not (folder / "figures.json").exists()
+
+
+def _text(file: Path) -> str:
+    return file.read_text() if file.is_file() else ""
 
 
 @pytest.mark.slow
