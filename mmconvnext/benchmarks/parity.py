@@ -75,8 +75,7 @@ class Comparison:
         title: what was trained.
         ours: our losses, an iteration each.
         stock: the host's.
-        nudged: the host's once more, each first weight moved by a few roundings: what rounding
-            alone makes of its losses.
+        nudged: the host's once more, its first weights moved by a few roundings.
         same_batches: whether every batch was the same to the bit.
         same_rates: whether every parameter had the same learning rate.
         moved: norm of the change of all our weights, over all iterations.
@@ -123,8 +122,7 @@ class Comparison:
 def compare(
     name: str, iterations: int = ITERATIONS, *, warm_up: bool = True, single: bool = False
 ) -> Comparison:
-    """Train both sides of a pair on the CPU, and the host's once more from weights rounded
-    otherwise, one after the other, and compare.
+    """Train both sides of a pair on the CPU, and the host's once more nudged, and compare.
 
     Args:
         name: of ``PAIRS``.

@@ -125,7 +125,7 @@ def check_loader(
                 dict(class_counts(cfg.get("model"))),
                 len(classes),
                 f"{loader} ({dataset.cls.__name__})",
-                named="" if folders else "metainfo=dict(classes=(…))",
+                or_else="" if folders else checks.NAMED_IN_CONFIG,
             )
     for metric in metrics:
         path = metric.get("ann_file")

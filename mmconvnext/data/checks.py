@@ -260,14 +260,16 @@ def absent_files(names: Iterable[str], folder: str) -> list[str]:
     return absent
 
 
+NAMED_IN_CONFIG = ", or the dataset's metainfo=dict(classes=(…)) to the head's"
+
+
 def check_class_count(
-    places: dict[str, int], classes: int, named_in: str, named: str = "metainfo=dict(classes=(…))"
+    places: dict[str, int], classes: int, named_in: str, or_else: str = NAMED_IN_CONFIG
 ) -> None:
-    """Check that every head's number of classes (``places``: config key → number) is the data's,
-    whose config names them by ``named``, if it does.
+    """Check that every head's number of classes (``places``: config key → number) is the data's.
 
     Raises:
-        DataError: the first key that disagrees, and how many more do.
+        DataError: the first key that disagrees, how many more do, and ``or_else`` what to do.
     """
     wrong = {key: number for key, number in places.items() if number != classes}
     if wrong:
@@ -275,8 +277,7 @@ def check_class_count(
         more = f" (and {len(wrong) - 1} more heads)" if len(wrong) > 1 else ""
         raise DataError(
             f"classes disagree: {key}={number}{more}, but {named_in} has {classes} classes; "
-            f"set num_classes={classes}"
-            + (f", or the dataset's {named} to the head's" if named else "")
+            f"set num_classes={classes}{or_else}"
         )
 
 

@@ -46,6 +46,7 @@ def test_nothing_but_the_backbone_differs_from_the_recipe(name: str, recipe: str
     assert ours.to_dict() == theirs.to_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "step", "stock"),
     [
