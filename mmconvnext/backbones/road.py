@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mmconvnext.backbones.archs import drop_path_rates, require, stage_indices
 from mmconvnext.backbones.layers import add_or_zero, build_norm
 from mmconvnext.backbones.pretrained import PretrainedBackbone
-from mmconvnext.backbones.road_stops import LAST, Design, design_of, resolve_regime
+from mmconvnext.backbones.road_stops import LAST, Design, Regime, design_of, resolve_regime
 from mmconvnext.registry import MODELS, register_everywhere
 
 BATCH_NORM = {"type": "BN"}
@@ -48,7 +48,7 @@ class RoadNet(PretrainedBackbone):
         frozen_stages: so many stages, the stem included, get no gradient and stay in eval mode.
         init_cfg: mmengine's. Default: ConvNeXt's truncated normal. ``dict(type='Pretrained',
             checkpoint=…)`` takes this stop's own files, for ``resnet`` torchvision's and mmdet's
-            ResNets too (``torchvision://resnet50``), and for the last stop any ConvNeXt's.
+            ResNets too, and for the last stop any ConvNeXt's.
 
     ``channels`` are those of the stages' maps.
 
@@ -234,7 +234,7 @@ def _branch(
             yield "act", _act(design)
 
 
-def _stem(design: Design, in_channels: int, regime: Any, norm: Mapping[str, Any]) -> nn.Module:
+def _stem(design: Design, in_channels: int, regime: Regime, norm: Mapping[str, Any]) -> nn.Module:
     """From the picture to a quarter of its height and width."""
     channels = regime.widths[design.stage_ratio + design.width]
     bias = design.fewer_norms

@@ -65,8 +65,8 @@ def test_the_ends_cost_what_the_models_there_do(name: str, step: str, stock: str
 def test_weights_and_the_config_given() -> None:
     cfg = road_config(CONFIGS[0])
     before = cfg.to_dict()
-    adapted = with_road_step(cfg, "resnet", weights="torchvision://resnet50")
-    init_cfg = {"type": "Pretrained", "checkpoint": "torchvision://resnet50"}
+    adapted = with_road_step(cfg, "resnet", weights="resnet50.pth")
+    init_cfg = {"type": "Pretrained", "checkpoint": "resnet50.pth"}
     assert adapted.model.backbone.init_cfg == init_cfg
     assert cfg.to_dict() == before
     back = with_road_step(adapted, "separate_downsampling").model
