@@ -21,7 +21,7 @@ help:
 	@echo "make test [STACK=onedl]                   run the tests, on the forks of OpenMMLab's packages with STACK=onedl"
 	@echo "make quick                                run all but the slow ones"
 	@echo "make fuzz [MINUTES=20] [SEED=number]      run the fuzz tests on ever new examples; SEED: one round again"
-	@echo "make lint                                 ruff and mypy"
+	@echo "make lint                                 ruff, mypy and hadolint"
 	@echo "make coverage                             try every config of mmdet and mmseg, docs/coverage.md (long)"
 	@echo "make bench [AUTHORS=/path/to/ConvNeXt]    measure time and memory beside the peers, docs/performance.md"
 	@echo "                                          (long; leave the machine alone; AUTHORS: a checkout of their code)"
@@ -67,6 +67,7 @@ lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/hadolint docker/Dockerfile
 
 # Goes on where an earlier walk of the same day was stopped.
 coverage: $(READY)

@@ -58,6 +58,9 @@ PLANS = {
         files=("shapes.py", "masks.py"),
     ),
     "data.md": Plan(untried={"mmconvnext prepare-data": "downloads COCO and ADE20K"}),
+    "docker.md": Plan(
+        untried={"docker ": "needs Docker; tests/test_docker.py reads the Dockerfile"}
+    ),
     "existing_configs.md": Plan(
         untried={"tools/train.py mmdet::": NEEDS_DATA, "tools/train.py mmseg::": NEEDS_DATA}
     ),

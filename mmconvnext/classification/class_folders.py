@@ -10,7 +10,8 @@ from typing import Any
 from mmengine.dataset import BaseDataset
 from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
-from mmconvnext.data.checks import DataError, check_folder, some
+from mmconvnext.data.checks import DataError, some
+from mmconvnext.data.presence import check_folder
 from mmconvnext.registry import DATASETS
 
 

@@ -12,7 +12,7 @@ from mmengine.config import Config
 
 from mmconvnext.cli.data_report import Bars, console_for
 from mmconvnext.cli.processes import rank, world_size
-from mmconvnext.data import checks
+from mmconvnext.data import presence
 from mmconvnext.data.bad_annotations import Bad, find_bad_entries
 from mmconvnext.data.checks import DataError
 from mmconvnext.data.mask_checks import Numbers
@@ -191,7 +191,7 @@ class DataCheck:
         loading = Loading.of(dataset.cfg.get("pipeline"))
         if loading is None:
             return {}
-        absent = set(checks.absent_files(sizes, ""))
+        absent = set(presence.absent_files(sizes, ""))
         there = [path for path in sizes if path not in absent]
         decoders = _processes() if dataset.place in self._decode else 0
         expected = [sizes[path] for path in there]
@@ -207,7 +207,7 @@ class DataCheck:
     def _masks(
         self, dataset: DataSet, paths: list[str]
     ) -> tuple[dict[str, str], dict[str, tuple[int, int]]]:
-        absent = set(checks.absent_files(paths, ""))
+        absent = set(presence.absent_files(paths, ""))
         there = [path for path in paths if path not in absent]
         # Of a data set that is loaded in part (classes of METAINFO left out), the masks have all.
         numbers = Numbers(

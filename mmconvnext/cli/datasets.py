@@ -17,7 +17,7 @@ from mmengine.registry import DATASETS
 from mmconvnext.adapt.walking import class_counts, innermost
 from mmconvnext.cli import class_checks
 from mmconvnext.cli.label_checks import check_labels
-from mmconvnext.data import checks, pair_checks
+from mmconvnext.data import checks, pair_checks, presence
 from mmconvnext.data.bad_annotations import find_bad_entries
 from mmconvnext.data.checks import DataError
 from mmconvnext.data.mask_checks import check_masks
@@ -202,7 +202,7 @@ def _check_ground_truth(what: str, path: str, datasets: list[DataSet]) -> None:
         raise DataError(
             f"{what} {path} does not exist; set its ann_file to {dataset.place}'s, {file}"
         )
-    checks.check_file(path, what)
+    presence.check_file(path, what)
     others = {file: dataset for file, dataset in lists.items() if not Path(file).samefile(path)}
     if not others:
         return
@@ -222,10 +222,10 @@ def _check_dataset(dataset: DataSet, data: DataCheck | None) -> tuple[str, ...] 
     """Check one data set; returns the classes that its folders are."""
     root = dataset.cfg.get("data_root")
     if root:
-        checks.check_folder(root, f"{dataset.place}: data folder", dataset.source, "data_root")
+        presence.check_folder(root, f"{dataset.place}: data folder", dataset.source, "data_root")
     annotations = dataset.cfg.get("ann_file") or ""
     if annotations and not Path(dataset.path(annotations)).is_dir():
-        checks.check_file(
+        presence.check_file(
             dataset.path(annotations),
             f"{dataset.place}: annotation file",
             dataset.source,
@@ -242,7 +242,7 @@ def _check_dataset(dataset: DataSet, data: DataCheck | None) -> tuple[str, ...] 
 
 def _check_coco(dataset: DataSet, data: DataCheck | None) -> None:
     path = dataset.path(dataset.cfg.get("ann_file") or "")
-    checks.check_file(path, f"{dataset.place}: annotation file", dataset.source, "ann_file")
+    presence.check_file(path, f"{dataset.place}: annotation file", dataset.source, "ann_file")
     labelled = not dataset.cfg.get("test_mode", False)
     content = checks.load_coco(path, labelled=labelled)
     contents = checks.coco_contents(path, content)
@@ -251,11 +251,11 @@ def _check_coco(dataset: DataSet, data: DataCheck | None) -> None:
     if labelled:
         checks.check_annotations(path, contents, dataset.classes or contents.categories)
     folder = dataset.path((dataset.cfg.get("data_prefix") or {}).get("img", ""))
-    checks.check_folder(folder, f"{dataset.place}: image folder", dataset.source, "data_prefix")
+    presence.check_folder(folder, f"{dataset.place}: image folder", dataset.source, "data_prefix")
     if data is None or not data.skip:
         if dataset.masks:
             checks.check_outlines(path, contents)
-        checks.check_pictures(contents.file_names, folder, path)
+        presence.check_pictures(contents.file_names, folder, path)
     if data is not None:
         data.check_coco(dataset, path, content, folder)
 
@@ -264,11 +264,11 @@ def _check_segmentation(dataset: DataSet, data: DataCheck | None) -> None:
     check_labels(dataset)
     prefixes = dataset.default("data_prefix") or {}
     pictures = dataset.path(prefixes.get("img_path") or "")
-    checks.check_folder(pictures, f"{dataset.place}: image folder", dataset.source, "data_prefix")
+    presence.check_folder(pictures, f"{dataset.place}: image folder", dataset.source, "data_prefix")
     masks = prefixes.get("seg_map_path")
     if masks is not None:
         masks = dataset.path(masks)
-        checks.check_folder(masks, f"{dataset.place}: mask folder", dataset.source, "data_prefix")
+        presence.check_folder(masks, f"{dataset.place}: mask folder", dataset.source, "data_prefix")
     names = _names(dataset, pictures, masks, complete=data is None or not data.skip)
     if data is not None:
         data.check_segmentation(dataset, names, pictures, masks)
@@ -293,7 +293,7 @@ def _names(dataset: DataSet, pictures: str, masks: str | None, *, complete: bool
     lines = Path(listed).read_text(encoding="utf-8").splitlines()
     names = [line.strip() for line in lines]
     if complete:
-        checks.check_pictures([f"{name}{suffix}" for name in names], pictures, listed)
+        presence.check_pictures([f"{name}{suffix}" for name in names], pictures, listed)
         if masks is not None:
-            checks.check_pictures([f"{name}{mask_suffix}" for name in names], masks, listed)
+            presence.check_pictures([f"{name}{mask_suffix}" for name in names], masks, listed)
     return names

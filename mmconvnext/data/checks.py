@@ -1,4 +1,4 @@
-"""Checks of a user's data set before anything runs: files, format, classes, absent pictures.
+"""Checks of a user's data set before anything runs: annotation files, their format and classes.
 
 Knows neither mmdet nor mmseg: it takes paths and class names. Every problem is a :class:`DataError`
 whose message is one line with the file, what is wrong and what to do.
@@ -9,18 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from mmconvnext.data.fields import is_id, misfit
 
-SOURCES = {
-    "coco": "https://cocodataset.org/#download",
-    "ade20k": "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
-}
 _SHOWN = 3
 # What everything else refers to. The others are looked at one by one, and may be left out.
 _FIRM = {"images": ("file_name",), "categories": ("id", "name")}
@@ -47,31 +43,6 @@ class CocoContents:
     categories: list[str]
     counts: dict[str, int]
     without_mask: int
-
-
-def where_to_get(source: str | None, key: str | None = None) -> str:
-    """The end of an error line: where the public data set ``source`` (a key of SOURCES) can be had,
-    or, of one's own data, which ``key`` of the data set's config says where they lie."""
-    point = "--data-root points to data that lie elsewhere"
-    if source is None:
-        return f"; set the dataset's {key}, or {point}" if key else f"; {point}"
-    return f"; `mmconvnext prepare-data {source} DIR` gets it ({SOURCES[source]}), or {point}"
-
-
-def check_folder(folder: str, what: str, source: str | None = None, key: str | None = None) -> None:
-    """Check that ``folder`` exists.
-
-    Raises:
-        DataError: it does not; the message ends as :func:`where_to_get` says.
-    """
-    if not Path(folder).is_dir():
-        raise DataError(f"{what} {folder} does not exist{where_to_get(source, key)}")
-
-
-def check_file(path: str, what: str, source: str | None = None, key: str | None = None) -> None:
-    """Check that the file ``path`` exists; errors as in :func:`check_folder`."""
-    if not Path(path).is_file():
-        raise DataError(f"{what} {path} does not exist{where_to_get(source, key)}")
 
 
 def read_coco(path: str, *, labelled: bool = True) -> CocoContents:
@@ -221,43 +192,14 @@ def check_ground_truth(what: str, truth: CocoContents, path: str, listed: CocoCo
     Results are matched by the pictures' ids, and those of most files count from 1: another data
     set's file would give figures, meaningless ones.
     """
-    known = dict(zip(truth.image_ids, map(_base_name, truth.file_names), strict=True))
+    known = dict(zip(truth.image_ids, map(base_name, truth.file_names), strict=True))
     pairs = zip(listed.image_ids, listed.file_names, strict=True)
-    absent = [name for number, name in pairs if known.get(number) != _base_name(name)]
+    absent = [name for number, name in pairs if known.get(number) != base_name(name)]
     if absent:
         raise DataError(
             f"{what} is of other data: {len(absent)} of {len(listed.file_names)} images of {path} "
             f"are not in it: {some(absent)}; set its ann_file to {path}"
         )
-
-
-def check_pictures(names: Iterable[str], folder: str, listed_in: str) -> None:
-    """Check that the files ``names`` (relative to ``folder``) exist.
-
-    Raises:
-        DataError: how many are absent, and the first three.
-    """
-    names = list(names)
-    absent = absent_files(names, folder)
-    if absent:
-        raise DataError(
-            f"{len(absent)} of {len(names)} images named in {listed_in} are not in {folder}: "
-            f"{some(sorted(absent))}"
-        )
-
-
-def absent_files(names: Iterable[str], folder: str) -> list[str]:
-    """Paths of the files ``names`` (relative to ``folder``) that do not exist; reads each folder
-    once, not each file."""
-    by_folder: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        path = os.path.join(folder, name)  # noqa: PTH118  (100,000 Path objects take seconds)
-        by_folder[os.path.dirname(path)].append(path)  # noqa: PTH120
-    absent: list[str] = []
-    for parent, paths in by_folder.items():
-        present = _file_names(parent)
-        absent += [path for path in paths if _base_name(path) not in present]
-    return absent
 
 
 NAMED_IN_CONFIG = ", or the dataset's metainfo=dict(classes=(…)) to the head's"
@@ -286,16 +228,9 @@ def _as_id(value: Any) -> Any:
     return value if is_id(value) else None
 
 
-def _base_name(path: str) -> str:
+def base_name(path: str) -> str:
+    """The last part of ``path``."""
     return os.path.basename(path)  # noqa: PTH119  (100,000 Path objects take seconds)
-
-
-def _file_names(folder: str) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries}
-    except (OSError, ValueError):  # ValueError: no folder's name, one with a zero byte, say
-        return set()
 
 
 def some(names: Sequence[str]) -> str:

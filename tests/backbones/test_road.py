@@ -1,7 +1,9 @@
-"""The networks on the road from ResNet to ConvNeXt, against torchvision's, ours, and the paper."""
+"""The networks on the road from ResNet to ConvNeXt, against torchvision's, mmdet's, ours,
+and the paper."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -14,7 +16,6 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from mmconvnext import ConvNeXt, LayerDecayOptimWrapperConstructor, RoadNet
 from mmconvnext.backbones.road_stops import STEPS
-from mmconvnext.checkpoints.reading import CheckpointError
 
 SMALL = {"depths": [[1, 2, 2, 1], [1, 1, 4, 1]], "widths": [8, 8, 16]}
 # GFLOPs of the paper's tables 10 and 11. Two of table 10 are other networks' (docs/road.md): at
@@ -51,29 +52,44 @@ def picture(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(7))
 
 
-def torchvision_maps(train: bool) -> tuple[nn.Module, nn.Module]:
+def torchvisions() -> tuple[dict, nn.Module]:
+    """The file of a ResNet-50, and what gives its stages' maps."""
     whole = seeded(torchvision.models.resnet50())
-    nodes = {f"layer{i}": str(i) for i in range(1, 5)}
-    return whole, create_feature_extractor(whole, nodes).train(train)
+    return whole.state_dict(), create_feature_extractor(
+        whole, {f"layer{i}": str(i) for i in range(1, 5)}
+    )
 
 
+def mmdets() -> tuple[dict, nn.Module]:
+    """The same of mmdet's, whose 3x3 convolutions halve the maps (``style="pytorch"``)."""
+    resnet = pytest.importorskip("mmdet.models").ResNet
+    whole = seeded(resnet(depth=50, style="pytorch", norm_eval=False))
+    return whole.state_dict(), whole
+
+
+@pytest.mark.parametrize("peer", [torchvisions, mmdets])
 @pytest.mark.parametrize("train", [False, True])
 @pytest.mark.parametrize("size", [64, 75])
-def test_first_stop_is_torchvisions_resnet(tmp_path, train: bool, size: int) -> None:
-    whole, theirs = torchvision_maps(train)
-    torch.save(whole.state_dict(), tmp_path / "resnet50.pth")
+def test_first_stop_is_torchvisions_and_mmdets_resnet(
+    tmp_path, peer: Callable[[], tuple[dict, nn.Module]], train: bool, size: int
+) -> None:
+    weights, theirs = peer()
+    torch.save(weights, tmp_path / "resnet50.pth")
     file = {"type": "Pretrained", "checkpoint": str(tmp_path / "resnet50.pth")}
     ours = RoadNet("resnet", init_cfg=file)
     ours.init_weights()
     ours.double().train(train)
+    theirs.double().train(train)
     x = picture(2, 3, size, size).double()
-    for found, expected in zip(ours(x), theirs.double()(x).values(), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
-    for name, value in theirs.state_dict().items():
-        if name == "bn1.running_mean":  # in training the statistics move alike
-            torch.testing.assert_close(
-                ours.state_dict()["downsample_layers.0.1.running_mean"], value
-            )
+    maps = theirs(x)
+    expected = tuple(maps.values() if isinstance(maps, dict) else maps)
+    assert len(expected) == 4
+    for found, map_ in zip(ours(x), expected, strict=True):
+        torch.testing.assert_close(found, map_, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(  # in training the statistics move alike
+        ours.state_dict()["downsample_layers.0.1.running_mean"],
+        theirs.state_dict()["bn1.running_mean"],
+    )
 
 
 @pytest.mark.parametrize(("regime", "arch"), [("resnet50", "tiny"), ("resnet200", "base")])
@@ -252,45 +268,3 @@ def test_too_small_a_picture_is_named() -> None:
         RoadNet(regime=SMALL)(picture(1, 3, 31, 64))
     with pytest.raises(ValueError, match="expected at least 4x4 pixels, found 64x3"):
         RoadNet("gelu", SMALL)(picture(1, 3, 64, 3))
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_own_files_load_from_under_any_prefix(tmp_path, step: str) -> None:
-    trained = seeded(RoadNet(step, SMALL))
-    weights = {f"backbone.{key}": value for key, value in trained.state_dict().items()}
-    torch.save({"state_dict": weights | {"head.weight": torch.ones(3)}}, tmp_path / "a.pth")
-    file = {"type": "Pretrained", "checkpoint": str(tmp_path / "a.pth")}
-    network = RoadNet(step, SMALL, init_cfg=file)
-    network.init_weights()
-    for name, value in trained.state_dict().items():
-        torch.testing.assert_close(network.state_dict()[name], value, rtol=0, atol=0)
-    network = RoadNet(step, SMALL, init_cfg=file | {"prefix": "backbone"})
-    network.init_weights()
-
-
-def test_any_convnexts_file_loads_at_the_last_stop(tmp_path) -> None:
-    torchvisions = seeded(torchvision.models.convnext_tiny())
-    torch.save(torchvisions.state_dict(), tmp_path / "tiny.pth")
-    file = {"type": "Pretrained", "checkpoint": str(tmp_path / "tiny.pth")}
-    network = RoadNet(out_indices=3, init_cfg=file)
-    network.init_weights()
-    found = network.stages[3][2](network.stages[3][1].pwconv2(picture(1, 3072, 2, 2)))
-    block = torchvisions.features[7]
-    x = block[1].block[5](picture(1, 3072, 2, 2).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-    torch.testing.assert_close(found, block[2].eval()(x), rtol=1e-4, atol=1e-4)
-
-
-def test_another_stops_file_is_refused(tmp_path) -> None:
-    torch.save(RoadNet("kernel_5", SMALL).state_dict(), tmp_path / "a.pth")
-    torch.save(torchvision.models.resnet18().state_dict(), tmp_path / "resnet18.pth")
-
-    def load(step: str, name: str, regime: object = SMALL) -> None:
-        file = {"type": "Pretrained", "checkpoint": str(tmp_path / name)}
-        RoadNet(step, regime, init_cfg=file).init_weights()
-
-    with pytest.raises(CheckpointError, match=r"another architecture than RoadNet\(step='kernel_7"):
-        load("kernel_7", "a.pth")
-    with pytest.raises(CheckpointError, match="another architecture than RoadNet"):
-        load("resnet", "resnet18.pth", "resnet50")
-    with pytest.raises(CheckpointError, match=r"expected the weights of RoadNet\(step='width'\)"):
-        load("width", "resnet18.pth")

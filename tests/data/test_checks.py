@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import pytest
 
@@ -100,32 +99,6 @@ def test_what_is_not_json_is_named(tmp_path, content, said):
         checks.read_coco(str(path))
 
 
-def test_present_pictures_pass_whatever_their_folder(tmp_path):
-    (tmp_path / "sub").mkdir()
-    for name in ("a.jpg", "sub/b.jpg"):
-        (tmp_path / name).touch()
-    checks.check_pictures(["a.jpg", "sub/b.jpg", str(tmp_path / "a.jpg")], str(tmp_path), "x.json")
-
-
-def test_absent_pictures_are_counted_and_three_named(tmp_path):
-    (tmp_path / "2.jpg").touch()
-    with pytest.raises(DataError) as error:
-        checks.check_pictures([f"{n}.jpg" for n in range(6)], str(tmp_path), "x.json")
-    names = ", ".join(str(tmp_path / f"{n}.jpg") for n in (0, 1, 3))
-    assert str(error.value) == f"5 of 6 images named in x.json are not in {tmp_path}: {names}, …"
-
-
-def test_each_folder_is_read_once(tmp_path, monkeypatch):
-    read = []
-    monkeypatch.setattr(
-        checks,
-        "_file_names",
-        lambda folder: read.append(folder) or {f"{n}.jpg" for n in range(5000)},
-    )
-    checks.check_pictures([f"{n}.jpg" for n in range(5000)], str(tmp_path), "x.json")
-    assert read == [str(tmp_path)]
-
-
 def test_more_categories_than_classes_are_fine_but_not_fewer():
     checks.check_categories("x.json", ["cat", "dog", "cow"], ("cat", "cow"))
     with pytest.raises(DataError, match=r"x.json has cat, it lacks dog of the config's 2"):
@@ -177,19 +150,3 @@ def test_class_counts_name_the_first_head_that_disagrees():
     with pytest.raises(DataError) as error:
         checks.check_class_count({"a": 3, "b": 80, "c": 80}, 3, "data")
     assert "b=80 (and 1 more heads), but data has 3 classes; set num_classes=3" in str(error.value)
-
-
-def test_missing_things_say_where_they_can_be_had(tmp_path):
-    with pytest.raises(DataError) as error:
-        checks.check_folder(str(tmp_path / "no"), "data folder", "coco")
-    assert str(error.value) == (
-        f"data folder {tmp_path / 'no'} does not exist; `mmconvnext prepare-data coco DIR` "
-        f"gets it ({checks.SOURCES['coco']}), "
-        "or --data-root points to data that lie elsewhere"
-    )
-    Path(tmp_path / "a").touch()
-    checks.check_file(str(tmp_path / "a"), "file")
-    with pytest.raises(DataError, match=r"file .* does not exist; --data-root points"):
-        checks.check_file(str(tmp_path), "file")
-    with pytest.raises(DataError, match=r"exist; set the dataset's ann_file, or --data-root "):
-        checks.check_file(str(tmp_path), "file", key="ann_file")

@@ -8,9 +8,10 @@ import re
 import pytest
 
 from mmconvnext.data.bad_annotations import find_bad_entries
-from mmconvnext.data.checks import DataError, check_pictures, read_coco
+from mmconvnext.data.checks import DataError, read_coco
 from mmconvnext.data.coco_file import read_coco_file
 from mmconvnext.data.inspect_coco import inspect_coco
+from mmconvnext.data.presence import check_pictures
 
 SOUND = {
     "images": [{"id": 1, "file_name": "a.png", "width": 8, "height": 8}],

@@ -1,4 +1,5 @@
 # ImageNet-1K, or whatever else has a folder a class: data/imagenet/{train,val}/CLASS/PICTURE.
+_base_ = "./class_folders.py"
 data_root = "data/imagenet/"
 mean, std = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 to_tensor = [
@@ -45,28 +46,14 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
-    dataset=dict(
-        type="mmconvnext.ClassFolders",
-        data_root=data_root,
-        data_prefix=dict(img_path="train"),
-        pipeline=train_pipeline,
-    ),
+    sampler=dict(type="DefaultSampler"),
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=128,
     num_workers=10,
     persistent_workers=True,
     pin_memory=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="mmconvnext.ClassFolders",
-        data_root=data_root,
-        data_prefix=dict(img_path="val"),
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
+    dataset=dict(data_root=data_root, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="mmconvnext.TopAccuracy")
-test_evaluator = val_evaluator

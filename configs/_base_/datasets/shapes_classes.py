@@ -1,4 +1,5 @@
 # Made-up shapes, a folder a class; mmconvnext.data.make_class_shapes writes them.
+_base_ = "./class_folders.py"
 data_root = "work_dirs/demo/data/classes/"
 to_tensor = [
     dict(type="ToImage"),
@@ -25,26 +26,14 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
-        type="mmconvnext.ClassFolders",
-        data_root=data_root,
-        data_prefix=dict(img_path="train"),
-        pipeline=train_pipeline,
-    ),
+    sampler=dict(type="InfiniteSampler"),
+    dataset=dict(data_root=data_root, pipeline=train_pipeline),
 )
 val_dataloader = dict(
     batch_size=50,
     num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="mmconvnext.ClassFolders",
-        data_root=data_root,
-        data_prefix=dict(img_path="val"),
-        pipeline=test_pipeline,
-        test_mode=True,
-    ),
+    dataset=dict(data_root=data_root, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="mmconvnext.TopAccuracy", topk=(1,))
+val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator
