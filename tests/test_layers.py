@@ -17,6 +17,7 @@ MIDDLE = (
     "data",
     "doctor",
     "evaluation",
+    "export",
     "heads",
     "hooks",
     "inference",

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmconvnext.backbones.torch_state import is_compiling
+from mmconvnext.backbones.torch_state import is_compiling, is_exporting
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: str | None = None) -> Tensor:
@@ -17,7 +17,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: str | None = No
     On CPUs with oneDNN both are one kernel, which is also the faster at the multiplication.
     """
     kernel = _COMPILED if is_compiling() else _EAGER
-    if kernel and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32:
+    if (
+        kernel
+        and not is_exporting()
+        and x.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+    ):
         return kernel(x, weight, bias, "" if gelu is None else gelu)
     x = F.linear(x, weight, bias)
     return x if gelu is None else F.gelu(x, approximate=gelu)

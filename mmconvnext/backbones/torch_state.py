@@ -6,6 +6,8 @@ import torch
 
 # Whether torch.compile or torch.export is looking on.
 is_compiling = getattr(torch.compiler, "is_compiling", None) or torch._dynamo.is_compiling
+# Whether it is torch.export: what it records runs elsewhere, where none of our operators are.
+is_exporting = getattr(torch.compiler, "is_exporting", None) or torch._dynamo.is_compiling
 
 
 def autocast_state(device: str) -> tuple[torch.dtype, bool]:

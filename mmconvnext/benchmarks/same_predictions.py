@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
+
+from mmconvnext.evaluation.partners import partners
 
 _OVERLAP = 0.9  # IoU from which two boxes of a label are of one detection; NMS leaves no two such
 # Rounding decides between scores that are all but equal: which of two boxes NMS keeps, and what is
@@ -89,7 +90,8 @@ def check_same(found: Any, expected: Any, name: str) -> Difference:
 def compare(found: Any, expected: Any) -> Difference:
     """How far apart two models' predictions of one picture are; arguments as of
     :func:`check_same`."""
-    mine, others = _partners(found, expected)
+    pairs = partners(found, expected, _OVERLAP)
+    mine, others = torch.tensor(pairs, dtype=torch.long).view(-1, 2).unbind(1)
     mask = 0.0
     if "masks" in found or "masks" in expected:
         mask = _share(found.masks[mine], expected.masks[others])
@@ -101,20 +103,6 @@ def compare(found: Any, expected: Any) -> Difference:
         _largest(found.scores[mine] - expected.scores[others]),
         mask,
     )
-
-
-def _partners(found: Any, expected: Any) -> tuple[Tensor, Tensor]:
-    """Indices of the detections that are in both; each has one partner, those that overlap most
-    first."""
-    overlap = box_iou(found.bboxes, expected.bboxes)
-    overlap[found.labels[:, None] != expected.labels] = 0
-    pairs: list[tuple[int, int]] = []
-    while overlap.numel() and overlap.max() >= _OVERLAP:
-        row, column = divmod(int(overlap.argmax()), overlap.shape[1])
-        overlap[row], overlap[:, column] = 0, 0
-        pairs.append((row, column))
-    mine, others = torch.tensor(pairs, dtype=torch.long).view(-1, 2).unbind(1)
-    return mine, others
 
 
 def _largest(difference: Tensor) -> float:

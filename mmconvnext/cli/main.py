@@ -38,6 +38,11 @@ COMMANDS = {
         "weights from and to other names",
         CONFIGS,
     ),
+    "export": (
+        "mmconvnext.cli.export",
+        "a trained model for ONNX Runtime and others",
+        CONFIGS,
+    ),
     "prepare-data": (
         "mmconvnext.cli.prepare_data",
         "check COCO or ADE20K, get what is missing",

@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input, conv2d_weight
 
+from mmconvnext.backbones.torch_state import is_exporting
+
 
 def conv3x3_of_resized(
     maps: Sequence[Tensor],
@@ -52,11 +54,13 @@ def conv3x3_of_resized(
         expected = (weight.shape[0], sum(channels), 3, 3)
         raise ValueError(f"weight: expected shape {expected}, found {tuple(weight.shape)}")
     plain: list[tuple[Tensor, Tensor]] = []
-    small: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+    small: dict[Any, list[tuple[Tensor, Tensor]]] = {}
     for y, part in zip(maps, weight.split(channels, dim=1), strict=True):
-        source = (y.shape[2], y.shape[3])
-        if _pays(y.shape[1], source, size):
-            small.setdefault(source, []).append((y, part))
+        source: Any = (y.shape[2], y.shape[3])
+        # Sizes of an exported network are unknown: what pays for most of them is what it does.
+        pays = y is not maps[0] if is_exporting() else _pays(y.shape[1], source, size)
+        if pays:
+            small.setdefault(len(small) if is_exporting() else source, []).append((y, part))
         else:
             plain.append((_resized(y, size, align_corners), part))
 
@@ -99,7 +103,8 @@ def _accumulate(
 ) -> Tensor:
     """Add the convolution of resized ``y`` to ``total``: (N * C_out, H, W)."""
     h = y.shape[2]
-    rows: Tensor = _Rows.apply(y, weight, _shifted_resizing(y.shape[3], size[1], y, align_corners))
+    along = _rows if is_exporting() else _Rows.apply
+    rows: Tensor = along(y, weight, _shifted_resizing(y.shape[3], size[1], y, align_corners))
     # Along the columns: the kernel's three rows and the h rows of each lie in one axis.
     rows = rows.view(-1, 3 * h, size[1])
     matrix = _shifted_resizing(h, size[0], y, align_corners).permute(2, 1, 0).reshape(-1, 3 * h)
@@ -107,23 +112,28 @@ def _accumulate(
     return torch.bmm(matrix, rows) if total is None else total.baddbmm_(matrix, rows)
 
 
-class _Rows(torch.autograd.Function):
-    """Along the rows: for each of the kernel's columns a product, then W values out of w.
+def _rows(y: Tensor, weight: Tensor, columns: Tensor) -> Tensor:
+    """Along the rows: for each of the kernel's columns a product, then W values out of w."""
+    rows: Tensor | None = None
+    for tap, matrix in zip(_taps(weight), columns.unbind(1), strict=True):
+        product = F.conv2d(y, tap).reshape(-1, y.shape[3])  # autocast chooses its type
+        matrix = matrix.to(product.dtype)
+        rows = product @ matrix if rows is None else rows.addmm_(product, matrix)
+    assert rows is not None
+    return rows
 
-    By hand because autograd would keep the weight a second time, reordered. Takes y, the weight and
-    the matrix of :func:`_shifted_resizing`; gives (N * C_out * 3 rows * h, W).
+
+class _Rows(torch.autograd.Function):
+    """:func:`_rows`, by hand because autograd would keep the weight a second time, reordered.
+
+    Takes y, the weight and the matrix of :func:`_shifted_resizing`; gives (N * C_out * 3 rows * h,
+    W).
     """
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, weight: Tensor, columns: Tensor) -> Tensor:
         ctx.save_for_backward(y, weight, columns)
-        rows: Tensor | None = None
-        for tap, matrix in zip(_taps(weight), columns.unbind(1), strict=True):
-            product = F.conv2d(y, tap).reshape(-1, y.shape[3])  # autocast chooses its type
-            matrix = matrix.to(product.dtype)
-            rows = product @ matrix if rows is None else rows.addmm_(product, matrix)
-        assert rows is not None
-        return rows
+        return _rows(y, weight, columns)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -161,4 +171,5 @@ def _shifted_resizing(source: int, size: int, like: Tensor, align_corners: bool)
     dtype = torch.promote_types(like.dtype, torch.float32)
     unit = torch.eye(source, dtype=dtype, device=like.device)
     resized = F.interpolate(unit[None], size=size, mode="linear", align_corners=align_corners)[0]
-    return F.pad(resized, (1, 1)).unfold(1, size, 1)
+    padded = F.pad(resized, (1, 1))
+    return torch.stack([padded[:, shift : shift + size] for shift in range(3)], 1)

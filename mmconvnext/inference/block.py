@@ -16,7 +16,7 @@ from mmconvnext.backbones.block import Block
 from mmconvnext.backbones.layers import LayerNorm2d
 from mmconvnext.backbones.pointwise import linear
 from mmconvnext.backbones.recompute import on_onednn
-from mmconvnext.backbones.torch_state import is_compiling
+from mmconvnext.backbones.torch_state import is_compiling, is_exporting
 from mmconvnext.inference.folding import after_affine, frozen, matrix, without_affine
 
 _POSITIONS = 1024  # at a time; 682 of 384 channels took 1.1 of the time, 4096 of 96 1.3
@@ -70,7 +70,8 @@ class FusedBlock(nn.Module):
 
     def _kernel(self, rows: Tensor) -> Any:
         """:func:`_by_parts`, or its operator, where it computes this; else None."""
-        if not rows.is_cpu or self.grn_gamma is not None or type(self.act) is not nn.GELU:
+        plain = self.grn_gamma is not None or type(self.act) is not nn.GELU
+        if plain or not rows.is_cpu or is_exporting():
             return None
         if not is_compiling():
             return _by_parts

@@ -127,7 +127,7 @@ class Predictor:
         device = torch.device(device or get_device())
         self.model = _made_fast(model.eval().to(device), device, fuse, compiled)
         self._reader = PictureReader(
-            _test_pipeline(cfg),
+            test_pipeline(cfg),
             "mmdet" if self.task == "detection" else "mmseg",
             cfg.get("default_scope") or "mmengine",
             channel_order,
@@ -186,7 +186,7 @@ def _read_config(config: str | os.PathLike[str] | Config) -> Config:
     return cfg
 
 
-def _test_pipeline(cfg: Config) -> list[dict[str, Any]]:
+def test_pipeline(cfg: Config) -> list[dict[str, Any]]:
     """Of the first data set that the config tests on."""
     loader = cfg.get("test_dataloader") or {}
     for dataset in innermost(loader.get("dataset") or {"datasets": ()}):
