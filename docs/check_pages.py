@@ -64,6 +64,12 @@ PLANS = {
     "existing_configs.md": Plan(
         untried={"tools/train.py mmdet::": NEEDS_DATA, "tools/train.py mmseg::": NEEDS_DATA}
     ),
+    "export.md": Plan(
+        untried={"pip install": "changes the environment"},
+        before="import shutil\nfrom mmconvnext.cli.demo import main\n"
+        "from mmconvnext.export import runner\n"
+        "shutil.copy(runner.__file__, 'runner.py')\nraise SystemExit(main([]))",
+    ),
     "fast.md": Plan(
         untried={
             "tools/test.py CONFIG": "needs a trained model; tests/cli/test_test_command.py runs it"

@@ -40,6 +40,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "mmconvnext.data": (),
     "mmconvnext.evaluation.coco_metric": ("FastCocoMetric",),
     "mmconvnext.evaluation.iou_metric": ("FastIoUMetric",),
+    "mmconvnext.export.exporting": ("Export", "export", "ExportError", "DiffersError"),
     "mmconvnext.heads.upernet": ("FastUPerHead",),
     "mmconvnext.hooks": (),
     "mmconvnext.inference": ("CompilerError", "check_compiler", "compile_backbones"),

@@ -1,4 +1,4 @@
-"""Prediction: the backbone alone, a whole detector, and a segmentor's classes."""
+"""Prediction: the backbone alone, a whole detector, a segmentor's classes, exported models."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from torch import nn
 
 from mmconvnext.backbones.convnext import ConvNeXt
+from mmconvnext.benchmarks import exported
 from mmconvnext.benchmarks.peers import missing_mmpretrain, mmpretrains, peer_networks
+from mmconvnext.benchmarks.recipe_model import recipe_model
 from mmconvnext.benchmarks.same_predictions import check_same
 from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, apart, interleaved
-from mmconvnext.compat.config_root import config_root
 from mmconvnext.inference import optimize_for_inference
 
 TARGET = 0.90
@@ -36,7 +36,8 @@ def measure(rounds: int = ROUNDS, authors: Path | None = None) -> list[Table]:
         authors: checkout of the authors' repository, whose code is executed.
     """
     tables = [apart(_backbone_table, rounds, authors, compiled=how) for how in (False, True)]
-    return [*tables, apart(_detector_table, rounds), *_classes_tables(rounds)]
+    detector, classes = apart(_detector_table, rounds), _classes_tables(rounds)
+    return [*tables, detector, *classes, *exported.tables(rounds)]
 
 
 def _backbones(authors: Path | None) -> tuple[dict[str, nn.Module], list[Row]]:
@@ -65,7 +66,7 @@ def _detector_table(rounds: int) -> Table:
     """Against the stock detector; where mmpretrain is missing, against ours as it was trained."""
     from mmdet.structures import DetDataSample
 
-    plain = _detector()
+    plain, _ = recipe_model(_CASCADE)
     fast = optimize_for_inference(plain)
     models: dict[str, Any] = {OURS: fast, UNFUSED: plain}
     missing: list[Row] = []
@@ -96,20 +97,6 @@ def _detector_table(rounds: int) -> Table:
     height, width = _PHOTO
     title = f"Cascade Mask R-CNN, ConvNeXt-T, one picture of {width}x{height}, float32"
     return Table(title, "s", [*rows, *missing], no_peers, TARGET)
-
-
-def _detector() -> Any:
-    from mmdet.registry import MODELS
-    from mmdet.utils import register_all_modules
-
-    from mmconvnext.adapt.norms import plain_batch_norm
-
-    register_all_modules(init_default_scope=True)
-    cfg = Config.fromfile(config_root() / _CASCADE)
-    plain_batch_norm(cfg.model)
-    cfg.model.backbone.update(init_cfg=None, layer_scale_init_value=0.5)
-    torch.manual_seed(0)
-    return MODELS.build(cfg.model).eval()
 
 
 def _classes_tables(rounds: int) -> list[Table]:
