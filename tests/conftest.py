@@ -5,13 +5,16 @@ from __future__ import annotations
 import gc
 import shutil
 import signal
+import time
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from mmengine.config import config
+from mmengine.dataset import base_dataset
+from mmengine.runner import runner
 from sample_models import save_models
 from sample_names import forget_names
 from yapf.yapflib import yapf_api
@@ -23,29 +26,42 @@ CONFIGS = Path(__file__).parent / "cli" / "configs"
 
 
 def pytest_collection_finish() -> None:
-    """What the test files import stays: without it in each collection of garbage (mmengine's data
-    sets ask for two a run) a run in this process takes a second less."""
+    """What the test files import stays: it need not be in each collection of garbage."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def configs_laid_out_once() -> Iterator[None]:
-    """A run lays out the text of its config five times over, for a second: once is enough."""
+def runs_are_short() -> Iterator[None]:
+    """Without what takes most of a short run in this process: laying out the text of its config
+    (read it must be, all the same), and collecting garbage for each data set."""
     # mmengine has it from its own module; onedl-mmengine imports it each time.
     place = config if hasattr(config, "FormatCode") else yapf_api
-    lay_out = yapf_api.FormatCode
 
-    @cache
-    def laid_out(text: str, style: tuple[tuple[str, Any], ...]) -> Any:
-        return lay_out(text, style_config=dict(style))
+    def only_read(text: str, style_config: Any) -> tuple[str, bool]:
+        compile(text, "config", "exec")
+        return text, False
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            place,
-            "FormatCode",
-            lambda text, style_config: laid_out(text, tuple(style_config.items())),
-        )
+        patch.setattr(place, "FormatCode", only_read)
+        patch.setattr(base_dataset, "gc", SimpleNamespace(collect=lambda: 0))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runs_are_seconds_apart() -> Iterator[None]:
+    """A run is named after the second in which it starts: a second one in it would be taken for the
+    first, and go on with its history."""
+    last = 0.0
+
+    def later() -> float:
+        nonlocal last
+        last = max(time.time(), last + 1)
+        return last
+
+    clock = SimpleNamespace(time=later, strftime=time.strftime, localtime=time.localtime)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "time", clock)
         yield
 
 

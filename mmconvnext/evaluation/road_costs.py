@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -49,6 +50,7 @@ class Cost(NamedTuple):
     macs: int
 
 
+@cache
 def classifier_cost(step: str, regime: str) -> Cost:
     """Of a stop's network with ImageNet-1K's classifier, at 224x224; computed without memory."""
     with torch.device("meta"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +46,14 @@ def families() -> dict[str, list[str]]:
 
 
 FAMILIES = families()
+# Each takes long, together half of the time of all; `make quick` has their like among the others.
+LONG = {
+    *("double_heads", "grid_rcnn", "groie", "htc", "legacy_1.x", "masktrack_rcnn", "ms_rcnn"),
+    *("qdtrack", "sabl", "scnet", "seesaw_loss", "queryinst", "sparse_rcnn"),
+    *("dyhead", "ld", "lad", "nas_fcos", "tood", "vfnet", "solo", "solov2"),
+    *("ddq", "mask2former", "mask2former_vis", "apcnet", "fastfcn"),
+    *("deepfashion", "gn", "gn+ws", "hrnet", "lvis", "simple_copy_paste"),
+}
 # How much is looked at, not how: what these settings are larger than makes a trial only longer.
 FEWER = {
     **{"num_queries": 100, "num_proposals": 20, "max_per_img": 20, "num_classes": 200},
@@ -107,7 +116,12 @@ def try_once(cfg: Config) -> None:
         raise error
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+def marked(family: str) -> Any:
+    long = family.partition("-")[2] in LONG
+    return pytest.param(family, marks=[pytest.mark.slow] if long else [])
+
+
+@pytest.mark.parametrize("family", map(marked, FAMILIES))
 def test_a_config_of_each_family(family):
     outside = OUTSIDE.get(family.partition("-")[2])
     try:

@@ -17,7 +17,7 @@ from mmconvnext.compat import without_mmpretrain
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A narrow network and narrow heads, on both sides."""
+    """A narrow network, neck and heads, on both sides."""
     full = parity_sides._cut_down
 
     def cut_down(*args: object) -> Config:
@@ -28,7 +28,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
             if name in cfg.model:
                 cfg.model[name].in_channels = channels
         if "neck" in cfg.model:
-            cfg.model.roi_head.bbox_head.fc_out_channels = 64
+            roi_head, narrow = cfg.model.roi_head, channels[2]
+            cfg.model.neck.out_channels = narrow
+            cfg.model.rpn_head.update(in_channels=narrow, feat_channels=narrow)
+            for kind in ("bbox", "mask"):
+                roi_head[f"{kind}_roi_extractor"].out_channels = narrow
+                roi_head[f"{kind}_head"].in_channels = narrow
+            roi_head.bbox_head.fc_out_channels = 64
+            roi_head.mask_head.conv_out_channels = narrow
             cfg.model.train_cfg.rcnn.sampler.num = 32
         else:
             cfg.model.auxiliary_head.in_channels = channels[2]

@@ -42,10 +42,10 @@ def test_host_steps_are_the_hosts_own_at_every_depth() -> None:
 def test_a_users_pictures_take_the_place_of_the_made_up_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "_PICTURES", 2)
-    monkeypatch.setattr(pipeline, "_MOST", 3)
+    monkeypatch.setattr(pipeline, "_PICTURES", 1)
+    monkeypatch.setattr(pipeline, "_MOST", 1)
     (tmp_path / "mine").mkdir()
-    make_coco_photos(tmp_path / "mine", 4)
+    make_coco_photos(tmp_path / "mine", 2)
     read: list[str] = []
     load = pipeline.dataset
     monkeypatch.setattr(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -157,19 +158,18 @@ def test_a_failure_midway_leaves_nothing(
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_a_full_disk_is_named(source, suffix, tmp_path):
+def test_a_full_disk_is_named(source, suffix, tmp_path, capsys):
     target = tmp_path / "out" / f"a.{suffix}"
     target.parent.mkdir()
-    code = (
-        "import resource, sys, mmconvnext.cli.main as m; "
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)); "
-        "sys.exit(m.main(sys.argv[1:]))"
-    )
-    argv = [sys.executable, "-c", code, "convert-checkpoint", str(source), str(target)]
-    answer = subprocess.run(argv, capture_output=True, text=True)
-    assert answer.returncode == 1
-    assert f"cannot write {target}: File too large" in answer.stderr
-    assert answer.stderr.count("\n") == 1
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        status = run(source, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status == 1
+    said = line(capsys)
+    assert f"cannot write {target}: File too large" in said
     assert not list(target.parent.iterdir())
 
 

@@ -1,19 +1,24 @@
-"""Several processes on one CPU, started as a user starts them: with torchrun, on gloo."""
+"""Several processes on one CPU, started as a user starts them: with torchrun, on gloo.
+
+What trains to its end does so in one start, for importing takes longer.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from sample_bad_data import broken_inside
-from sample_processes import ROOT, TORCHRUN, environment
+from sample_processes import ROOT, TORCHRUN, environment, run_in_two
 
 from mmconvnext.cli.errors import INTERRUPTED, report_errors
 from mmconvnext.cli.files import finished_file
@@ -26,6 +31,7 @@ MAKERS = {"segmentation": make_ade_shapes, "detection": make_coco_shapes}
 PICTURES = 8
 RATE = 1e-2  # of the configs
 TOLERANCE = 1e-5
+ACCUMULATED = "train_dataloader.batch_size=1 optim_wrapper.accumulative_counts="
 
 pytestmark = pytest.mark.skipif(
     not torch.distributed.is_gloo_available(), reason="this PyTorch has no gloo"
@@ -40,17 +46,24 @@ def pictures(tmp_path_factory) -> dict[str, Path]:
     return {task: root / task for task in MAKERS}
 
 
+def command(
+    data: dict[str, Path], task: str, work: Path, iterations: int, *options: str, settings: str = ""
+) -> list[str]:
+    """The arguments of a training of a task's config."""
+    return [
+        *(str(CONFIGS / f"shared_batch_{task}.py"), "--data-root", str(data[task])),
+        *("--work-dir", str(work), "--max-iters", str(iterations)),
+        *("--seed", "0", "--device", "cpu", *options),
+        *(("--cfg-options", *settings.split()) if settings else ()),
+    ]
+
+
 @pytest.fixture
 def arguments(pictures, tmp_path) -> Callable[..., list[str]]:
-    """The arguments of a training of a task's config in tmp_path/name."""
+    """The same in tmp_path/name."""
 
     def of(task: str, name: str, iterations: int, *options: str, settings: str = "") -> list[str]:
-        return [
-            *(str(CONFIGS / f"shared_batch_{task}.py"), "--data-root", str(pictures[task])),
-            *("--work-dir", str(tmp_path / name), "--max-iters", str(iterations)),
-            *("--seed", "0", "--device", "cpu", *options),
-            *(("--cfg-options", *settings.split()) if settings else ()),
-        ]
+        return command(pictures, task, tmp_path / name, iterations, *options, settings=settings)
 
     return of
 
@@ -65,6 +78,34 @@ def one_process(arguments, tmp_path) -> Callable[..., dict[str, torch.Tensor]]:
         return checkpoint(tmp_path / name, iterations)["state_dict"]
 
     return run
+
+
+@dataclass(frozen=True)
+class Together:
+    """What two processes trained, in folders of ``root``, and what they said of each."""
+
+    root: Path
+    said: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def together(pictures, tmp_path_factory) -> Together:
+    """Both tasks' trainings, and one that accumulates gradients."""
+    root = tmp_path_factory.mktemp("together")
+    launched = ("--launcher", "pytorch")
+    names = {task: (task, 2, ("--auto-scale-lr",), "") for task in MAKERS}
+    names["accumulated"] = ("segmentation", 4, (), f"{ACCUMULATED}2")
+    commands = [
+        command(pictures, task, root / name, iterations, *launched, *options, settings=settings)
+        for name, (task, iterations, options, settings) in names.items()
+    ]
+    said = run_in_two([["train", *each] for each in commands], root)
+    # Each says last where its work is.
+    parts = re.split(
+        rf"^mmconvnext: done: {re.escape(str(root.resolve()))}/(\w+)$", said, flags=re.M
+    )
+    assert parts[1::2] == list(names)  # one process speaks
+    return Together(root, dict(zip(names, parts[::2], strict=False)))
 
 
 @pytest.fixture
@@ -118,16 +159,12 @@ def differences(ones: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) 
 
 
 @pytest.mark.parametrize("task", MAKERS)
-def test_two_processes_train_as_one_with_twice_the_batch(
-    task, one_process, two_processes, tmp_path
-):
-    launched = two_processes(task, "two", 2, "--auto-scale-lr")
+def test_two_processes_train_as_one_with_twice_the_batch(task, one_process, together):
     twice = "train_dataloader.batch_size=4"
     one = one_process(task, "one", 2, "--auto-scale-lr", settings=twice)
     start = one_process(task, "start", 1, settings="optim_wrapper.optimizer.lr=0.0")
     half = one_process(task, "half", 2, settings=f"optim_wrapper.optimizer.lr={RATE / 4}")
-    said = launched.ended(0)
-    trained = checkpoint(tmp_path / "two", 2)
+    trained = checkpoint(together.root / task, 2)
     two = trained["state_dict"]
 
     apart = differences(one, two)
@@ -143,26 +180,23 @@ def test_two_processes_train_as_one_with_twice_the_batch(
     assert max(rates) == pytest.approx(RATE / 4) and min(rates) < RATE / 4  # lower layers' decay
 
     # One process speaks, in one work directory.
-    assert said.count("mmconvnext: done:") == said.count("Iter(train) [2/2]") == 1
-    assert len(list((tmp_path / "two").glob("*.pth"))) == 1
-    (log,) = (tmp_path / "two").glob("*/vis_data/scalars.json")
+    assert together.said[task].count("Iter(train) [2/2]") == 1
+    assert len(list((together.root / task).glob("*.pth"))) == 1
+    (log,) = (together.root / task).glob("*/vis_data/scalars.json")
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == [1, 2]
 
 
-def test_accumulated_gradients_are_those_of_the_whole_batch(one_process, two_processes, tmp_path):
-    task, each = "segmentation", "train_dataloader.batch_size=1 optim_wrapper.accumulative_counts="
-    launched = two_processes(task, "two", 4, settings=f"{each}2")
+def test_accumulated_gradients_are_those_of_the_whole_batch(one_process, together):
+    task = "segmentation"
     whole = one_process(task, "whole", 2, settings="train_dataloader.batch_size=4")
-    alone = one_process(task, "alone", 8, settings=f"{each}4")
+    alone = one_process(task, "alone", 8, settings=f"{ACCUMULATED}4")
     assert max(differences(whole, alone).values()) <= TOLERANCE
-    launched.ended(0)
-    two = checkpoint(tmp_path / "two", 4)["state_dict"]
+    two = checkpoint(together.root / "accumulated", 4)["state_dict"]
     assert max(differences(whole, two).values()) <= TOLERANCE
 
 
 def test_the_last_accumulation_may_be_shorter(one_process):
-    each = "train_dataloader.batch_size=1 optim_wrapper.accumulative_counts=4"
-    short = one_process("segmentation", "short", 5, settings=each)
+    short = one_process("segmentation", "short", 5, settings=f"{ACCUMULATED}4")
     # Picture 4 alone gives the gradient that it gives four times over.
     repeated = "train_dataloader.batch_size=4 train_dataloader.dataset.indices=[0,1,2,3,4,4,4,4]"
     whole = one_process("segmentation", "whole", 2, settings=repeated)

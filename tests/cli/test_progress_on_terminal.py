@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sample_terminal import on_terminal
+from sample_terminal import Forks, on_terminal
 
 from mmconvnext.cli import running
 from mmconvnext.cli.errors import STOPPED
@@ -33,7 +33,16 @@ def arguments(tiny_config, shapes):
     return options(tiny_config("segmentation"), shapes["segmentation"])
 
 
-def test_train_and_test_draw_and_the_log_file_keeps_what_the_console_does_not(arguments, tmp_path):
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    forks = Forks()
+    yield forks
+    forks.close()
+
+
+def test_train_and_test_draw_and_the_log_file_keeps_what_the_console_does_not(
+    arguments, forks, tmp_path
+):
     status, drawn = on_terminal(["train", *arguments, "--max-iters", "3", "--seed", "0"], tmp_path)
     lines = plain(drawn)
     assert status == 0, lines[-5:]
@@ -50,7 +59,7 @@ def test_train_and_test_draw_and_the_log_file_keeps_what_the_console_does_not(ar
     for only_there in ("Iter(train) [3/3]", "System environment:", "Iter(val)", command):
         assert only_there in log.read_text() and only_there not in drawn
 
-    status, drawn = on_terminal(
+    status, drawn = forks.on_terminal(
         ["test", *arguments[:1], "work/iter_3.pth", *arguments[1:]], tmp_path
     )
     assert status == 0 and "testing" in drawn and "4/4" in drawn
@@ -58,26 +67,27 @@ def test_train_and_test_draw_and_the_log_file_keeps_what_the_console_does_not(ar
     assert drawn.rindex(SHOW) > drawn.rindex(HIDE)
 
 
-def test_plain_gives_the_whole_log_on_a_terminal_too(arguments, tmp_path):
-    status, drawn = on_terminal(["train", *arguments, "--max-iters", "1", "--plain"], tmp_path)
+def test_plain_gives_the_whole_log_on_a_terminal_too(arguments, forks, tmp_path):
+    command = ["train", *arguments, "--max-iters", "1", "--plain"]
+    status, drawn = forks.on_terminal(command, tmp_path)
     assert status == 0
     assert "Iter(train) [1/1]" in drawn and HIDE not in drawn and "training" not in plain(drawn)
 
 
-def interrupted(arguments: list[str], folder: Path, number: int) -> tuple[int, str]:
+def interrupted(forks: Forks, arguments: list[str], folder: Path, number: int) -> tuple[int, str]:
     """Train until the bar is there, then send the signal ``number``; status and drawing."""
     sent = []
 
-    def interrupt(drawn: str, process: subprocess.Popen) -> None:
+    def interrupt(drawn: str, pid: int) -> None:
         if not sent and re.search(r"\b[1-9]\d*/100000", drawn):
             sent.append(True)
-            os.kill(process.pid, number)
+            os.kill(pid, number)
 
-    return on_terminal(["train", *arguments, "--max-iters", "100000"], folder, interrupt)
+    return forks.on_terminal(["train", *arguments, "--max-iters", "100000"], folder, interrupt)
 
 
-def test_ctrl_c_stops_the_bar_before_anything_is_said(arguments, tmp_path):
-    status, drawn = interrupted(arguments, tmp_path, signal.SIGINT)
+def test_ctrl_c_stops_the_bar_before_anything_is_said(arguments, forks, tmp_path):
+    status, drawn = interrupted(forks, arguments, tmp_path, signal.SIGINT)
     assert status == 130 and plain(drawn)[-2] == "mmconvnext train: interrupted"
     assert drawn.rindex(HIDE) < drawn.rindex(SHOW) < drawn.rindex("interrupted")
 
@@ -86,9 +96,9 @@ def test_ctrl_c_stops_the_bar_before_anything_is_said(arguments, tmp_path):
     ("number", "expected"), [(signal.SIGTERM, STOPPED), (signal.SIGHUP, -signal.SIGHUP)]
 )
 def test_killed_it_gives_the_cursor_back_and_is_dead_all_the_same(
-    number, expected, arguments, tmp_path
+    number, expected, arguments, forks, tmp_path
 ):
-    status, drawn = interrupted(arguments, tmp_path, number)
+    status, drawn = interrupted(forks, arguments, tmp_path, number)
     assert status == expected
     assert drawn.rindex(SHOW) > drawn.rindex(HIDE)
 

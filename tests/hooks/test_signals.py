@@ -9,12 +9,17 @@ import threading
 
 import pytest
 
+from mmconvnext.hooks import signals
 from mmconvnext.hooks.signals import BeforeDeath, StopRequest
 
 ENDING = [signal.SIGTERM, signal.SIGHUP]
-START = """
-import os, signal, sys, time
-from mmconvnext.hooks.signals import BeforeDeath
+# The module needs nothing of the package, whose import takes seconds.
+START = f"""
+import importlib.util, os, signal, sys, time
+spec = importlib.util.spec_from_file_location("mmconvnext.hooks.signals", {signals.__file__!r})
+sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+BeforeDeath = module.BeforeDeath
 
 def restore():
     print("restored", flush=True)
@@ -155,7 +160,7 @@ def test_outside_the_main_thread_a_request_is_not_waited_for():
 @pytest.mark.parametrize(("number", "asked"), [(signal.SIGTERM, False), (signal.SIGUSR1, True)])
 def test_a_forked_process_ends_by_a_signal_that_its_parent_did_not_get(number, asked):
     code = f"""
-from mmconvnext.hooks.signals import StopRequest
+StopRequest = module.StopRequest
 request = StopRequest()
 request.start()
 if (child := os.fork()) == 0:
