@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 
 from mmconvnext.inference.many.local import Show, WorkersDiedError
-from mmconvnext.inference.many.output import finished, sweep
+from mmconvnext.inference.many.output import abandoned, finished, sweep
 from mmconvnext.inference.many.worker import Job, ShardWorker
 
 _ATTEMPTS = 3  # without a finished shard between them
-_AGAIN = 3  # how often Ray starts a dead actor, and does its shard, before it gives up
 _BLOCKS = 10_000  # that Ray Data plans well with
 
 
@@ -116,15 +115,15 @@ def _round(job: Job, todo: Sequence[int], workers: int, device: str, show: Show,
         compute=ray.data.ActorPoolStrategy(size=min(workers, len(todo))),
         num_cpus=job.threads,
         num_gpus=1 if device == "cuda" else 0,
-        max_restarts=_AGAIN,
-        max_task_retries=_AGAIN,
     )
     try:
         for row in reports.iter_rows():
             done += int(row["pictures"])
             show(done)
     except RayError as error:
-        return " ".join(str(error).split())[-300:]
+        cause = getattr(error, "cause", None) or error
+        lines = [line for line in str(cause).splitlines() if line.strip()] or [type(cause).__name__]
+        return lines[-1].strip()
     return ""
 
 
@@ -140,7 +139,14 @@ class ShardActor:
         self._worker = ShardWorker(job, device)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """How many pictures were done in each of the batch's shards."""
+        """How many pictures were done in each of the batch's shards.
+
+        Raises:
+            WorkersDiedError: several have died at this shard already; Ray would go on for ever.
+        """
+        for number in map(int, batch["shard"]):
+            if abandoned(self._worker.job.folder, number) >= _ATTEMPTS:
+                raise WorkersDiedError(f"workers died {_ATTEMPTS} times at shard {number}")
         reports = [self._worker(int(number)) for number in batch["shard"]]
         done = [0 if report is None else report.pictures for report in reports]
         return {"shard": batch["shard"], "pictures": np.array(done)}

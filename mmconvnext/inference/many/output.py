@@ -79,6 +79,13 @@ def sweep(folder: Path) -> None:
                 path.unlink(missing_ok=True)
 
 
+def abandoned(folder: Path, number: int) -> int:
+    """How many have died while they wrote a shard's predictions, since the last :func:`sweep`."""
+    path = part(folder, PREDICTIONS, number)
+    names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    return sum(name.startswith(f".{path.name}.") for name in names)
+
+
 def reports(folder: Path) -> Iterator[Report]:
     """What came of each finished shard, in their order, as their files say."""
     from pyarrow import parquet

@@ -84,49 +84,54 @@ def read_rows(
     Raises:
         DataError: the file cannot be opened.
     """
-    done = 0
-    try:
-        for key, value in _values(root, name, column, first, count):
-            yield key, _picture(value, root, name)
-            done += 1
-    except (pa.ArrowException, OSError) as error:
-        text = " ".join(str(error).split())
-        # What was said is true of all the rest: the reader is behind the damaged place.
-        for _ in range(done, count):
-            yield "", PictureError(f"{Path(root, name)} cannot be read to its end: {text}")
-
-
-def _values(root: str, name: str, column: str, first: int, count: int) -> Iterator[tuple[str, Any]]:
     with _open(root, name) as file:
         keys = [k for k in _OF_KEYS if k in file.schema_arrow.names and k != column]
         keys = [k for k in keys if _is_text(file.schema_arrow.field(k).type)][:1]
-        groups, skip = _groups(file.metadata, first, count)
-        left = count
-        for batch in file.iter_batches(_ROWS, row_groups=groups, columns=[column, *keys]):
-            part = batch.slice(skip, left)  # of length 0 where all are to be skipped
-            skip = max(0, skip - len(batch))
-            left -= len(part)
-            for row in part.to_pylist():
-                value = row[column]
-                named = value.get("path") if isinstance(value, dict) else None
-                if isinstance(value, str):
-                    named = value
-                yield str(named or (row[keys[0]] if keys else "") or ""), value
-            if not left:
-                return
+        for group, rows in _rows_by_group(file.metadata, first, count):
+            done = 0
+            try:
+                for row in _rows_of(file, group, rows, [column, *keys]):
+                    yield _key(row, column, keys), _picture(row[column], root, name)
+                    done += 1
+            except (pa.ArrowException, OSError) as error:
+                reason = f"{Path(root, name)} cannot be read: {' '.join(str(error).split())}"
+                # The reader is behind the damaged place: what it says is true of the whole group.
+                for _ in range(done, len(rows)):
+                    yield "", PictureError(reason)
 
 
-def _groups(metadata: parquet.FileMetaData, first: int, count: int) -> tuple[list[int], int]:
-    """The row groups that have the rows, and how many rows of the first group come before."""
-    groups: list[int] = []
-    start = before = 0
+def _rows_by_group(
+    metadata: parquet.FileMetaData, first: int, count: int
+) -> Iterator[tuple[int, range]]:
+    """Each row group that has some of the rows, and their places in it."""
+    start = 0
     for group in range(metadata.num_row_groups):
-        end = start + metadata.row_group(group).num_rows
-        if start < first + count and end > first:
-            before = before if groups else first - start
-            groups.append(group)
-        start = end
-    return groups, before
+        size = metadata.row_group(group).num_rows
+        rows = range(max(0, first - start), min(size, first + count - start))
+        if rows:
+            yield group, rows
+        start += size
+
+
+def _rows_of(
+    file: parquet.ParquetFile, group: int, rows: range, columns: list[str]
+) -> Iterator[dict[str, Any]]:
+    start = 0
+    for batch in file.iter_batches(_ROWS, row_groups=[group], columns=columns):
+        wanted = range(max(rows.start, start), min(rows.stop, start + len(batch)))
+        if wanted:
+            yield from batch.slice(wanted.start - start, len(wanted)).to_pylist()
+        start += len(batch)
+        if start >= rows.stop:
+            return
+
+
+def _key(row: dict[str, Any], column: str, keys: list[str]) -> str:
+    value = row[column]
+    named = value.get("path") if isinstance(value, dict) else value
+    if not isinstance(named, str):
+        named = row[keys[0]] if keys else None
+    return named or ""
 
 
 def _picture(value: Any, root: str, name: str) -> Path | bytes | PictureError:
