@@ -66,17 +66,21 @@ def many(models, task: str, source: Path | str, out: Path, *options: object) -> 
 
 
 def arguments(models, task: str, source: Path | str, out: Path, *options: object) -> list[str]:
-    given = list(map(str, options))
-    for name, value in {"--shard-size": "4", "--workers": "1", "--score-threshold": "0"}.items():
+    given = list(options)
+    for name, value in {"--shard-size": 4, "--workers": 1, "--score-threshold": 0}.items():
         if name not in given:
             given += [name, value]
+    while None in given:  # the option before it is left out
+        place = given.index(None)
+        del given[place - 1 : place + 1]
     where = [*models[task], str(source), "--out", str(out), "--device", "cpu"]
-    return ["predict-many", *where, *(word for word in given if word != "None")]
+    return ["predict-many", *where, *map(str, given)]
 
 
 def start(arguments: Sequence[str], *launcher: str) -> subprocess.Popen[str]:
     """Start a command in a process of its own."""
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "cli")])
+    paths += os.pathsep + os.environ.get("PYTHONPATH", "")
     module = ["-m", "mmconvnext"] if not launcher else []
     return subprocess.Popen(
         [*(launcher or (sys.executable,)), *module, *arguments],
@@ -125,3 +129,27 @@ def kill_a_writer(out: Path, *, after: int = 1, seconds: float = 120) -> int:
             return found[0]
         time.sleep(0.01)
     raise AssertionError(f"no worker to kill; {finished_shards(out)} shards are finished")
+
+
+class Undisturbed:
+    """A run of predict-many in one process, to compare others with.
+
+    Attributes:
+        source: the folder of pictures: 24 shards of 10.
+    """
+
+    def __init__(self, models: Any, folder: Path) -> None:
+        self.source = folder / "pictures"
+        written = write_pictures(self.source, 239)
+        (self.source / "b" / "broken.jpg").write_bytes(written["a/0000.jpg"][:700])
+        assert many(models, "segmentation", self.source, folder / "out", "--shard-size", "10") == 1
+        self._tables = [rows(folder / "out", kind) for kind in ("predictions", "errors")]
+        assert list(map(len, self._tables)) == [239, 1]
+
+    def check(self, out: Path) -> None:
+        """Fail unless the tables in ``out`` are the same, and nothing unfinished is there."""
+        for kind, expected in zip(("predictions", "errors"), self._tables, strict=True):
+            found = rows(out, kind)
+            assert [row["key"] for row in found] == [row["key"] for row in expected]
+            assert [a["key"] for a, b in zip(found, expected, strict=True) if a != b] == []
+        assert not list(out.rglob(".*"))

@@ -83,6 +83,9 @@ class Engine:
                     job, plan, todo, predictor, lambda n: meter.show(before + n, plan.total)
                 )
                 self._run["restarts"] = restarts
+        left = len(plan) - len(finished(job.folder))
+        if left:
+            raise RuntimeError(f"{job.folder}: {left:,} shards are not finished; call this again")
         self._run["seconds"] = time.monotonic() - started
         self._run["pictures"] = sum(plan.shard(number).count for number in todo)
 

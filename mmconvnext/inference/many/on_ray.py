@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from mmconvnext.inference.many.output import abandoned, finished, sweep
 from mmconvnext.inference.many.worker import Job, ShardWorker
 
 _ATTEMPTS = 3  # without a finished shard between them
+_TO_ANSWER = 10  # seconds
 _BLOCKS = 10_000  # that Ray Data plans well with
 
 
@@ -34,6 +36,8 @@ def connected(address: str | None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    if address is not None:
+        _check_reachable(address)
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         quiet["include_dashboard"] = False
@@ -45,6 +49,17 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself would try for ten minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host, int(port)), _TO_ANSWER).close()
+    except OSError as error:
+        raise ConnectionError(f"{address}: no Ray cluster answers there: {error}") from error
 
 
 def resources() -> tuple[int, int]:

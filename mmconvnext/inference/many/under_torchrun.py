@@ -3,6 +3,7 @@ next one of a counter in torchrun's own store."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -29,7 +30,10 @@ class Processes:
 
     def __init__(self) -> None:
         store, self.rank, self.count = next(distributed.rendezvous("env://"))
-        self._store = distributed.PrefixStore("mmconvnext/predict_many", store)
+        # The store outlives an elastic restart: a counter that went on would pass over the shards
+        # at which processes were killed.
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        self._store = distributed.PrefixStore(f"mmconvnext/predict_many/{attempt}", store)
 
     def announce(self) -> None:
         """Tell the others that the plan is there."""
