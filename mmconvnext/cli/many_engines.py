@@ -12,7 +12,8 @@ from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mmconvnext.cli.errors import DONE, UsageError
+from mmconvnext.cli.errors import DONE, OneLineParser, UsageError
+from mmconvnext.cli.options import positive
 from mmconvnext.cli.processes import world_size
 
 if TYPE_CHECKING:
@@ -22,6 +23,28 @@ if TYPE_CHECKING:
 
 ENGINES = ("local", "ray", "torchrun")
 Show = Callable[[int], None]
+
+
+def add_engine_options(options: OneLineParser) -> None:
+    """Add who does the work, where, and how many do."""
+    options.add_argument(
+        "--engine",
+        choices=ENGINES,
+        help="who starts the workers: this command, Ray (on one machine or a cluster), or torchrun "
+        "(default: local, or torchrun where it has started this)",
+    )
+    options.add_argument(
+        "--address",
+        metavar="auto|HOST:PORT",
+        help="of a Ray cluster, whose machines must all see DIR, SOURCE and CHECKPOINT (default: "
+        "one of this machine alone)",
+    )
+    options.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="processes that predict (default: one a GPU, or what the CPU's cores do best with)",
+    )
 
 
 class Engine:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmconvnext.cli.errors import DONE, FAILED, OneLineParser, UsageError, report_errors
-from mmconvnext.cli.many_engines import ENGINES, Engine, pick_engine
+from mmconvnext.cli.many_engines import Engine, add_engine_options, pick_engine
 from mmconvnext.cli.options import add_config_options, positive
 from mmconvnext.cli.predicting import (
     add_predicting_options,
@@ -85,24 +85,7 @@ def parser() -> OneLineParser:
     options.add_argument(
         "--column", metavar="COLUMN", help="of Parquet files: where the pictures are"
     )
-    options.add_argument(
-        "--engine",
-        choices=ENGINES,
-        help="who starts the workers: this command, Ray (on one machine or a cluster), or torchrun "
-        "(default: local, or torchrun where it has started this)",
-    )
-    options.add_argument(
-        "--address",
-        metavar="auto|HOST:PORT",
-        help="of a Ray cluster, whose machines must all see DIR, SOURCE and CHECKPOINT (default: "
-        "one of this machine alone)",
-    )
-    options.add_argument(
-        "--workers",
-        type=positive,
-        metavar="N",
-        help="processes that predict (default: one a GPU, or what the CPU's cores do best with)",
-    )
+    add_engine_options(options)
     add_predicting_options(options)
     return options
 
