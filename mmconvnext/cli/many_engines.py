@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmconvnext.cli.errors import DONE, OneLineParser, UsageError
 from mmconvnext.cli.options import positive
 from mmconvnext.cli.processes import world_size
+from mmconvnext.cli.signals import interrupted_by_sigterm
 
 if TYPE_CHECKING:
     from mmconvnext.inference.many.plan import Plan
@@ -64,12 +63,15 @@ class Engine:
     leads = True
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from mmconvnext.cli.device import pick_device
-
-        self.device = pick_device(args.device, "none")
+        self.device = self._pick_device(args.device)
         self.workers, self.threads = self._share(args.workers)
         self.leader_works = self.workers == 1
         self._run: dict[str, Any] = {"pictures": 0, "seconds": 0.0, "restarts": 0}
+
+    def _pick_device(self, wanted: str) -> str:
+        from mmconvnext.cli.device import pick_device
+
+        return pick_device(wanted, "none")
 
     def _share(self, wanted: int | None) -> tuple[int, int]:
         """How many workers, and how many threads each."""
@@ -120,7 +122,7 @@ class Engine:
         if self.workers == 1:
             run_here(job, todo, self.device, predictor, show)
             return 0
-        return run_local(job, todo, self._devices(), show)
+        return run_local(job, todo, self._devices(), show, lambda number: plan.shard(number).count)
 
     def _devices(self) -> list[str]:
         import torch
@@ -152,12 +154,23 @@ class RayEngine(Engine):
         super().__init__(args)
         self.leader_works = False
 
+    def _pick_device(self, wanted: str) -> str:
+        """The cluster's machines may have GPUs where this one has none."""
+        from mmconvnext.inference.many.on_ray import resources
+
+        _, gpus = resources()
+        if wanted == "auto":
+            return "cuda" if gpus else "cpu"
+        if wanted not in ("cpu", "cuda"):
+            raise UsageError(f"--device {wanted}: with --engine ray it takes auto, cpu or cuda")
+        if wanted == "cuda" and not gpus:
+            raise UsageError("--device cuda: the Ray cluster has no GPU; use --device cpu")
+        return wanted
+
     def _share(self, wanted: int | None) -> tuple[int, int]:
         from mmconvnext.inference.many.on_ray import resources
 
         cores, gpus = resources()
-        if self.device == "cuda" and not gpus:
-            raise UsageError("--device cuda: the Ray cluster has no GPU; use --device cpu")
         workers = wanted or (gpus if self.device == "cuda" else cores_to_workers(cores))
         if workers > cores:
             raise UsageError(f"--workers {workers}: the Ray cluster has {cores} cores")
@@ -168,10 +181,9 @@ class RayEngine(Engine):
     ) -> int:
         from mmconvnext.inference.many.on_ray import run_on_ray
 
-        def pictures_of(number: int) -> int:
-            return plan.shard(number).count
-
-        return run_on_ray(job, todo, self.workers, self.device, show, pictures_of)
+        return run_on_ray(
+            job, todo, self.workers, self.device, show, lambda number: plan.shard(number).count
+        )
 
 
 class TorchrunEngine(Engine):
@@ -276,16 +288,3 @@ def _check_installed(module: str, extra: str, what: str) -> None:
             f"{what}: {module} is not installed; it comes with the extra "
             f"(pip install 'mmconvnext[{extra}]')"
         )
-
-
-@contextmanager
-def interrupted_by_sigterm() -> Iterator[None]:
-    """Inside, SIGTERM ends a run as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -112,12 +112,11 @@ def test_a_picture_that_kills_every_worker_ends_the_run(models, tmp_path, tiny_c
 def test_only_workers_that_die_in_vain_end_the_run(tmp_path, monkeypatch):
     """The rounds by themselves: a pool that finishes a shard, then dies, four times in all."""
     done: set[int] = set()
+    shown: list[int] = []
 
     class Dying:
-        finished, pictures = 1, 0
-
         def __init__(self, job, devices, pictures, show) -> None:
-            self.pictures = pictures + 10
+            shown.append(pictures)
 
         def run(self, todo) -> None:
             done.add(todo[0])
@@ -130,8 +129,9 @@ def test_only_workers_that_die_in_vain_end_the_run(tmp_path, monkeypatch):
     job = type("Job", (), {"folder": tmp_path})
     monkeypatch.setattr(local, "_Pool", Dying)
     monkeypatch.setattr(local, "finished", lambda folder: set(done))
-    assert local.run_local(job, range(5), ["cpu"] * 2, lambda n: None) == 4
-    monkeypatch.setattr(Dying, "finished", 0)
+    arguments = (job, range(5), ["cpu"] * 2, lambda n: None, lambda number: 10)
+    assert local.run_local(*arguments) == 4
+    assert shown == [0, 10, 20, 30, 40]
     monkeypatch.setattr(local, "finished", lambda folder: set())
     with pytest.raises(local.WorkersDiedError, match=r"died 3 times .* at work on shard 7"):
-        local.run_local(job, range(5), ["cpu"] * 2, lambda n: None)
+        local.run_local(*arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import threading
 
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from sample_many import ROOT, arguments, kill_a_writer, many, start
 
+from mmconvnext.cli.errors import UsageError
+from mmconvnext.cli.many_engines import RayEngine
 from mmconvnext.inference.many import on_ray
 from mmconvnext.inference.many.local import WorkersDiedError
 from mmconvnext.inference.many.worker import Job
@@ -67,6 +70,21 @@ def test_the_command_starts_a_cluster_of_its_own(models, undisturbed, tmp_path):
     undisturbed.check(out)
     # Ray's own lines are few, whatever versions add.
     assert len([line for line in said.splitlines() if "mmconvnext" not in line]) < 8, said
+
+
+@pytest.mark.parametrize(
+    ("gpus", "wanted", "found"),
+    [(0, "auto", "cpu"), (2, "auto", "cuda"), (2, "cuda", "cuda"), (2, "cpu", "cpu")],
+)
+def test_the_clusters_machines_have_the_device(monkeypatch, gpus, wanted, found):
+    monkeypatch.setattr(on_ray, "resources", lambda: (8, gpus))
+    engine = RayEngine(argparse.Namespace(device=wanted, workers=None))
+    assert engine.device == found and engine.leaders_device == "cpu"
+    assert (engine.workers, engine.threads) == ((2, 4) if found == "cuda" else (8, 1))
+    for device, said in {"cuda:1": "takes auto, cpu or cuda", "cuda": "has no GPU"}.items():
+        monkeypatch.setattr(on_ray, "resources", lambda: (8, 0))
+        with pytest.raises(UsageError, match=said):
+            RayEngine(argparse.Namespace(device=device, workers=None))
 
 
 def job_in(folder) -> Job:

@@ -56,7 +56,13 @@ def run_here(
         before += report.pictures if report is not None else 0
 
 
-def run_local(job: Job, todo: Sequence[int], devices: Sequence[str], show: Show) -> int:
+def run_local(
+    job: Job,
+    todo: Sequence[int],
+    devices: Sequence[str],
+    show: Show,
+    pictures_of: Callable[[int], int],
+) -> int:
     """Do the shards ``todo`` in processes of this machine.
 
     Args:
@@ -64,6 +70,7 @@ def run_local(job: Job, todo: Sequence[int], devices: Sequence[str], show: Show)
         todo: numbers of shards.
         devices: one for each process.
         show: called now and then with how many pictures are done in this run.
+        pictures_of: how many pictures a shard has.
 
     Returns:
         How often processes died and were replaced.
@@ -72,34 +79,34 @@ def run_local(job: Job, todo: Sequence[int], devices: Sequence[str], show: Show)
         WorkersDiedError: they died three times with no shard finished between.
         DataError, OSError, CheckpointError: a worker's; the others end, what is finished is kept.
     """
-    restarts = fruitless = pictures = 0
+    restarts = fruitless = 0
+    before = finished(job.folder)
     while True:
         sweep(job.folder)
-        done = finished(job.folder)
-        left = [number for number in todo if number not in done]
+        left = [number for number in todo if number not in before]
         if not left:
             return restarts
-        pool = _Pool(job, devices, pictures, show)
+        pool = _Pool(job, devices, sum(map(pictures_of, set(todo) & before)), show)
+        failure: BrokenProcessPool | None = None
         try:
             pool.run(left)
         except BrokenProcessPool as error:
-            restarts += 1
-            fruitless = 0 if pool.finished else fruitless + 1
-            if fruitless == _ATTEMPTS:
-                raise WorkersDiedError(
-                    f"workers died {_ATTEMPTS} times without finishing a shard, at work on "
-                    f"{pool.at_work()}; a smaller --batch-size or fewer --workers need less memory"
-                ) from error
-        pictures = pool.pictures
+            restarts, failure = restarts + 1, error
+        now = finished(job.folder)
+        fruitless = 0 if now - before else fruitless + 1
+        before = now
+        if fruitless == _ATTEMPTS:
+            raise WorkersDiedError(
+                f"workers died {_ATTEMPTS} times without finishing a shard, at work on "
+                f"{pool.at_work()}; a smaller --batch-size or fewer --workers need less memory"
+            ) from failure
 
 
 class _Pool:
-    """Processes until the first of them dies, and what they have done."""
+    """Processes until the first of them dies; ``pictures`` were done before."""
 
     def __init__(self, job: Job, devices: Sequence[str], pictures: int, show: Show) -> None:
-        self.finished = 0  # shards
-        self.pictures = pictures
-        self._show, self._size = show, len(devices)
+        self._pictures, self._show, self._size = pictures, show, len(devices)
         context = get_context("spawn")  # CUDA and threads do not survive a fork
         # Of each process, the shard that it is at, from 1, and how many pictures of it are done.
         self._state = context.Array("q", 2 * self._size, lock=False)
@@ -131,18 +138,10 @@ class _Pool:
             self._processes.shutdown(cancel_futures=True)
 
     def _note(self, done: set[Future[Report | None]]) -> None:
-        broken: BrokenProcessPool | None = None
         for future in done:
-            try:
-                report = future.result()
-            except BrokenProcessPool as error:  # others may have finished just before
-                broken = error
-                continue
-            self.finished += 1
-            self.pictures += report.pictures if report is not None else 0
-        if broken is not None:
-            raise broken
-        self._show(self.pictures + sum(self._state[1::2]))
+            report = future.result()
+            self._pictures += report.pictures if report is not None else 0
+        self._show(self._pictures + sum(self._state[1::2]))
 
     def at_work(self) -> str:
         """Names the shards that were not finished."""

@@ -44,7 +44,7 @@ def connected(address: str | None) -> Iterator[None]:
     try:
         ray.init(address=address or "local", **quiet)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConnectionError(f"{address}: {' '.join(str(error).split())}") from error
+        raise ConnectionError(f"{address or 'local'}: {' '.join(str(error).split())}") from error
     try:
         yield
     finally:
