@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 NEEDS_DATA = "needs COCO or ADE20K, and long; tests/cli/test_backbone_option.py trains the like"
 NEEDS_GPUS_FOR_DAYS = "needs COCO and GPUs for days; tests/cli/test_road_command.py runs the same"
+DEMO = "from mmconvnext.cli.demo import main; raise SystemExit(main([]))"
 NEEDS_GPUS = "needs GPUs, and COCO or ADE20K; tests/docs/test_many_gpus.py reads them"
 
 
@@ -75,8 +76,14 @@ PLANS = {
             "tools/test.py CONFIG": "needs a trained model; tests/cli/test_test_command.py runs it"
         }
     ),
-    "predict.md": Plan(
-        before="from mmconvnext.cli.demo import main; raise SystemExit(main([]))",
+    "predict.md": Plan(before=DEMO),
+    "predict_many.md": Plan(
+        untried={
+            "# on the head": "needs a Ray cluster; tests/cli/test_predict_many_ray.py starts one",
+            "# on each machine": "needs two machines; tests/cli/test_predict_many_torchrun.py "
+            "starts two processes",
+        },
+        before=DEMO,
     ),
     "pretraining.md": Plan(
         untried={"mmconvnext train mmconvnext::pretrain": "needs ImageNet, and 32 GPUs for days"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -54,19 +55,31 @@ def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     Raises:
         OSError: it cannot be written, and why; nothing is left, new folders included.
     """
+    try:
+        with whole_file(path) as unfinished:
+            write(unfinished)
+    except Exception as error:
+        raise OSError(f"cannot write {path}: {_reason(error)}") from error
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to fill, which takes its place once it is on the disk.
+
+    Raises:
+        OSError: the system's. Whatever is raised inside, nothing is left, new folders included.
+    """
     folders = [folder for folder in path.parents if not folder.exists()]
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished.touch()
         mode = unfinished.stat().st_mode
-        write(unfinished)
+        yield unfinished
         unfinished.chmod(mode)  # safetensors makes files that only their owner can read
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
-    except Exception as error:
-        raise OSError(f"cannot write {path}: {_reason(error)}") from error
     finally:
         unfinished.unlink(missing_ok=True)
         for folder in folders:

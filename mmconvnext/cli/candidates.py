@@ -173,5 +173,5 @@ KINDS: dict[str, Callable[[str], Iterator[Candidate]]] = {
     "SRC": _weights,
     "NAME": lambda word: map(Candidate, BACKBONES),
     "cuda[:N]": lambda word: iter((Candidate("cuda"),)),
-    **dict.fromkeys(("KEY=VALUE", "N", "WORD", "SUITE", "FAMILY"), _nothing),
+    **dict.fromkeys(("KEY=VALUE", "N", "WORD", "SUITE", "FAMILY", "COLUMN", "HOST:PORT"), _nothing),
 }

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmconvnext.cli.errors import DONE, FAILED, OneLineParser, UsageError, report_errors
-from mmconvnext.cli.options import (
-    add_config_options,
-    add_device_option,
-    add_speed_options,
-    add_weights_options,
-    positive,
+from mmconvnext.cli.options import add_config_options
+from mmconvnext.cli.predicting import (
+    add_predicting_options,
+    build_predictor,
+    predicting_settings,
 )
 
 if TYPE_CHECKING:
@@ -71,20 +70,6 @@ def parser() -> OneLineParser:
         "--overwrite", action="store_true", help="remove the earlier run's results in DIR first"
     )
     options.add_argument(
-        "--score-threshold",
-        type=_fraction,
-        default=0.3,
-        metavar="X",
-        help="leave out objects below this score, in files and pictures (default: %(default)s)",
-    )
-    options.add_argument(
-        "--batch-size",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="pictures that go through the network together, if of one size (default: 1)",
-    )
-    options.add_argument(
         "--no-pictures", action="store_true", help="write results only, paint nothing"
     )
     options.add_argument(
@@ -93,9 +78,7 @@ def parser() -> OneLineParser:
     options.add_argument(
         "--data-root", metavar="DIR", help="use the data in DIR instead of the config's folder"
     )
-    add_device_option(options)
-    add_speed_options(options)
-    add_weights_options(options)
+    add_predicting_options(options)
     return options
 
 
@@ -108,6 +91,7 @@ def infer(args: argparse.Namespace) -> int:
     from PIL import Image
 
     from mmconvnext.cli.configs import config_digest, merge_options, read_config
+    from mmconvnext.cli.device import pick_device
     from mmconvnext.cli.overrides import set_data_root
     from mmconvnext.cli.running import tell
     from mmconvnext.data.sources import list_sources
@@ -123,7 +107,7 @@ def infer(args: argparse.Namespace) -> int:
     if args.data_root is not None:
         set_data_root(cfg, str(Path(args.data_root).expanduser()))
     listing = list_sources(args.inputs, picture_folders=_picture_folders(args, cfg), without=out)
-    predictor = _predictor(args, cfg)
+    predictor = build_predictor(args, cfg, pick_device(args.device, "none"))
     for line in changes:
         tell(line)
     ids = category_ids(predictor.legend.classes, listing.categories, cfg)
@@ -206,27 +190,6 @@ def _check_folder(out: Path, args: argparse.Namespace) -> None:
         )
 
 
-def _predictor(args: argparse.Namespace, cfg: Config) -> Predictor:
-    from mmconvnext import Predictor
-    from mmconvnext.cli.device import pick_device
-    from mmconvnext.inference import CompilerError
-
-    try:
-        return Predictor(
-            cfg,
-            args.checkpoint,
-            device=pick_device(args.device, "none"),
-            score_threshold=args.score_threshold,
-            fuse=args.fuse,
-            compiled=args.compile,
-            ema=args.ema,
-            channel_order="bgr",
-            trust_checkpoint=args.trust_checkpoint,
-        )
-    except CompilerError as error:
-        raise UsageError(f"--compile: {error}") from error
-
-
 def _picture_folders(args: argparse.Namespace, cfg: Config) -> list[Path]:
     """Where a COCO file's pictures may be: as told, else as the config's test data set has them."""
     from mmconvnext.adapt.walking import innermost
@@ -244,28 +207,11 @@ def _settings(
     args: argparse.Namespace, digest: str, category_ids: tuple[int, ...]
 ) -> dict[str, Any]:
     """What results depend on, to be compared before a run goes on; ``digest``: the config's."""
-    file = Path(args.checkpoint).expanduser()
-    state = [file.stat().st_size, file.stat().st_mtime_ns] if file.is_file() else []
     return {
-        "options": {key: repr(value) for key, value in args.cfg_options.items()},
-        "config content (SHA-256)": digest[:16],
-        "checkpoint": [str(args.checkpoint), *state],
-        "ema": args.ema,
-        "fuse": args.fuse,
-        "score threshold": args.score_threshold,
+        **predicting_settings(args, digest),
         "pictures": not args.no_pictures,
         "category ids": list(category_ids),
     }
-
-
-def _fraction(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 1:
-        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, not {text!r}")
-    return number
 
 
 if __name__ == "__main__":

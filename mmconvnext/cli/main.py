@@ -24,6 +24,11 @@ COMMANDS = {
     "memory": ("mmconvnext.cli.memory", "which batch fits which GPU", LOOKING),
     "lr": ("mmconvnext.cli.lr", "the learning rate of each layer over the schedule", LOOKING),
     "infer": ("mmconvnext.cli.infer", "what a trained model finds in pictures", LOOKING),
+    "predict-many": (
+        "mmconvnext.cli.predict_many",
+        "the same for very many pictures, as Parquet files",
+        LOOKING,
+    ),
     "road": (
         "mmconvnext.cli.road",
         "train the networks between ResNet and ConvNeXt on one's data",

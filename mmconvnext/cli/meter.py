@@ -27,10 +27,13 @@ class Meter:
         label: of the job.
         unit: of what is counted, in the plural.
         console: where to draw; by default standard output.
+        before: how many were done when it began, which says nothing of the rate.
     """
 
-    def __init__(self, label: str, unit: str, console: Console | None = None) -> None:
-        self.label, self.unit = label, unit
+    def __init__(
+        self, label: str, unit: str, console: Console | None = None, *, before: int = 0
+    ) -> None:
+        self.label, self.unit, self.before = label, unit, before
         self.console = console or Console()
         self._bar = Progress(
             TextColumn("{task.description}", markup=False),
@@ -42,7 +45,7 @@ class Meter:
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task(label, total=None)
+        self._task = self._bar.add_task(label, total=None, completed=before)
         self._started = self._told = time.monotonic()
 
     def __enter__(self) -> Meter:
@@ -64,10 +67,10 @@ class Meter:
         if self.console.is_terminal or now - self._told < _SECONDS_BETWEEN_LINES:
             return
         self._told = now
-        rate = done / (now - self._started)
+        rate = (done - self.before) / (now - self._started)
+        left = f"{(total - done) / rate:.0f} s" if rate > 0 else "unknown time"
         self.console.print(
-            f"{self.label}: {done:,} of {total:,} {self.unit}, {rate:.3g} per second, "
-            f"{(total - done) / rate:.0f} s left",
+            f"{self.label}: {done:,} of {total:,} {self.unit}, {rate:.3g} per second, {left} left",
             highlight=False,
             soft_wrap=True,
         )

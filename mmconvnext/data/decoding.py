@@ -69,7 +69,7 @@ def decode_files(
         return []
     # Forked, a worker need not import PyTorch again, which comes with the package.
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else None)
-    pool = ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(min(workers, len(chunks)), context, initializer=start_worker)
     results: dict[int, list[Decoded]] = {}
     done = 0
     try:
@@ -85,7 +85,8 @@ def decode_files(
     return [decoded for number in range(len(chunks)) for decoded in results[number]]
 
 
-def _start_worker() -> None:
+def start_worker() -> None:
+    """Make a process that was started to read pictures one that its parent alone ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     warnings.simplefilter("ignore")  # of Pillow, about EXIF data that nobody reads
     Image.MAX_IMAGE_PIXELS = None  # large pictures are no attack when they are one's own

@@ -98,11 +98,20 @@ def earlier_run(path: Path) -> bool:
 def _check_settings(path: Path, head: Mapping[str, Any]) -> None:
     if not earlier_run(path):
         raise JournalError(f"{path.parent}: expected an earlier run to go on with, found none")
-    before, now = next(_lines(path))["settings"], json.loads(json.dumps(head["settings"]))
+    check_same(path.parent, next(_lines(path))["settings"], head["settings"])
+
+
+def check_same(folder: Path, before: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Whether the run in ``folder``, which had other settings ``before``, may go on with these.
+
+    Raises:
+        JournalError: some differ.
+    """
+    now = json.loads(json.dumps(settings))
     for key in {**now, **before}:  # in their order: what tells most comes first
         if before.get(key) != now.get(key):
             raise JournalError(
-                f"{path.parent}: the earlier run had {key} {before.get(key)}, this one has "
+                f"{folder}: the earlier run had {key} {before.get(key)}, this one has "
                 f"{now.get(key)}; their results would mix"
             )
 

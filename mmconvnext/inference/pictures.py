@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import io
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 from mmengine.registry import TRANSFORMS
 from PIL import Image, UnidentifiedImageError
 
-PictureLike: TypeAlias = "str | os.PathLike[str] | np.ndarray | Image.Image"
+PictureLike: TypeAlias = "str | os.PathLike[str] | bytes | np.ndarray | Image.Image"
 ChannelOrder = Literal["rgb", "bgr"]
 
 
@@ -62,7 +64,8 @@ class PictureReader:
         """Read and prepare a picture.
 
         Args:
-            picture: a file, or a uint8 array (H, W, 3) or (H, W), or a PIL image.
+            picture: a file, or the bytes of one, which give the same; or a uint8 array (H, W, 3) or
+                (H, W), or a PIL image.
 
         Returns:
             The picture, (H, W, 3) BGR as the pipeline's first step loads it, and what the pipeline
@@ -79,6 +82,9 @@ class PictureReader:
         if isinstance(picture, (str, os.PathLike)):
             name = f"picture {os.fspath(picture)}"
             loaded = _load(from_file, os.fspath(picture))
+        elif isinstance(picture, bytes):
+            name = f"picture of {len(picture):,} bytes"
+            loaded = _load_bytes(from_file, from_array, picture)
         else:
             loaded = from_array({"img": _as_bgr(picture, self._order), "img_id": 0})
         pixels = loaded["img"]
@@ -116,20 +122,44 @@ def _load(step: Callable[[Any], Any], path: str) -> Any:
     return loaded
 
 
+def _load_bytes(step: Any, from_array: Callable[[Any], Any], content: bytes) -> Any:
+    """What ``_load`` gives for a file of ``content``."""
+    from mmcv.image import imfrombytes
+    from mmcv.transforms import LoadImageFromFile
+
+    if getattr(type(step), "transform", None) is not LoadImageFromFile.transform:
+        # A step of the user's own: it takes files, whatever it does with them.
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "picture")
+            path.write_bytes(content)
+            return _load(step, str(path))
+    try:
+        _check_whole(content)
+        pixels = imfrombytes(content, flag=step.color_type, backend=step.imdecode_backend)
+        if pixels is None:
+            raise ValueError("the decoder knows no such format")
+        return from_array({"img": pixels, "img_id": 0})
+    except Exception as error:
+        raise PictureError(
+            f"picture of {len(content):,} bytes cannot be read: {_reason(error)}"
+        ) from error
+
+
 def _reason(error: Exception) -> str:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(reason.split()) or type(error).__name__
 
 
-def _check_whole(path: str) -> None:
-    """Raise if the file ends too early: OpenCV 4 fills the rest with grey and says nothing."""
-    if not Path(path).exists() and "://" in path:  # somewhere else: left to mmengine
-        return
+def _check_whole(picture: str | bytes) -> None:
+    """Raise if a file, or its bytes, end too early: OpenCV 4 fills the rest with grey and says
+    nothing."""
+    if isinstance(picture, str) and not Path(picture).exists() and "://" in picture:
+        return  # somewhere else: left to mmengine
     try:
-        with Image.open(path) as picture:
-            picture.load()
+        with Image.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as image:
+            image.load()
     except UnidentifiedImageError:
-        if not Path(path).stat().st_size:
+        if not (len(picture) if isinstance(picture, bytes) else Path(picture).stat().st_size):
             raise ValueError("the file is empty") from None
         # Perhaps a format that OpenCV alone knows.
 
@@ -139,7 +169,7 @@ def _as_bgr(picture: Any, order: ChannelOrder) -> np.ndarray:
         return np.ascontiguousarray(np.asarray(picture.convert("RGB"))[..., ::-1])
     if not isinstance(picture, np.ndarray):
         raise TypeError(
-            "picture: expected a path, a NumPy array or a PIL image, found "
+            "picture: expected a path, bytes, a NumPy array or a PIL image, found "
             f"{type(picture).__name__}"
         )
     grey = picture.ndim == 2

@@ -69,9 +69,9 @@ class Predictor:
     """A trained detector or segmentor; ``predictor(picture)`` tells what is in the picture.
 
     Pictures go through the config's own test pipeline, one by one, so that the results are those of
-    the test at batch size 1. Files are turned as their EXIF data ask; arrays and PIL images are
-    taken as they are. It may be called from several threads: reading and preparing pictures goes on
-    at the same time, the network does one batch after the other.
+    the test at batch size 1. Files and bytes are turned as their EXIF data ask; arrays and PIL
+    images are taken as they are. It may be called from several threads: reading and preparing
+    pictures goes on at the same time, the network does one batch after the other.
 
     Args:
         config: a config file, ``package::path``, or a config that was read already, which stays as
@@ -136,7 +136,8 @@ class Predictor:
         self._lock = threading.Lock()
 
     def __call__(self, picture: PictureLike) -> Detections | Segmentation:
-        """What is in ``picture``: a file, a uint8 array (H, W, 3) or (H, W), or a PIL image.
+        """What is in ``picture``: a file or its bytes, a uint8 array (H, W, 3) or (H, W), or a PIL
+        image.
 
         Raises:
             PictureError: the file cannot be read.

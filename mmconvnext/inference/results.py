@@ -32,10 +32,14 @@ def coco_results(found: Detections, category_ids: Sequence[int]) -> list[dict[st
         for label, box, score in zip(found.labels, boxes, found.scores, strict=True)
     ]
     for result, rle in zip(results, found.rles or (), strict=False):
-        counts = rle["counts"]
-        counts = counts.decode("ascii") if isinstance(counts, bytes) else counts
-        result["segmentation"] = {"size": list(rle["size"]), "counts": counts}
+        result["segmentation"] = {"size": list(rle["size"]), "counts": counts_of(rle)}
     return results
+
+
+def counts_of(rle: Mapping[str, Any]) -> str:
+    """COCO's compressed run lengths as text, which JSON and tables can hold."""
+    counts = rle["counts"]
+    return str(counts.decode("ascii") if isinstance(counts, bytes) else counts)
 
 
 def map_values(count: int, zero_is_ignored: bool) -> list[int]:
@@ -43,15 +47,20 @@ def map_values(count: int, zero_is_ignored: bool) -> list[int]:
     return [label + zero_is_ignored for label in range(count)]
 
 
+def map_image(found: Segmentation, zero_is_ignored: bool) -> Image.Image:
+    """A grey picture with :func:`map_values`; of 16 bits if 8 do not hold them."""
+    values = found.classes + int(zero_is_ignored)
+    kind = np.uint8 if len(found.class_names) + zero_is_ignored <= 256 else np.uint16
+    return Image.fromarray(values.astype(kind))
+
+
 def write_map(path: Path, found: Segmentation, zero_is_ignored: bool) -> None:
-    """Write a grey PNG with :func:`map_values`; of 16 bits if 8 do not hold them.
+    """Write :func:`map_image` as a PNG.
 
     Raises:
         OSError: it cannot be written.
     """
-    values = found.classes + int(zero_is_ignored)
-    kind = np.uint8 if len(found.class_names) + zero_is_ignored <= 256 else np.uint16
-    image = Image.fromarray(values.astype(kind))
+    image = map_image(found, zero_is_ignored)
     write_whole(path, lambda file: image.save(file, format="PNG"))
 
 

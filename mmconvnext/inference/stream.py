@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
-from mmconvnext.inference.pictures import PictureError, PictureLike
+from mmconvnext.inference.pictures import PictureError
 from mmconvnext.inference.predictions import Detections, Segmentation
-from mmconvnext.inference.predictor import Predictor, Prepared
+from mmconvnext.inference.predictor import Prepared
 
 Key = TypeVar("Key")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Predicts(Protocol):
+    """A :class:`~mmconvnext.Predictor`, or something that stands before one."""
+
+    def prepare(self, picture: Any) -> Prepared:
+        """Read a picture and make it ready for the network."""
+
+    def predict(self, prepared: Sequence[Prepared]) -> list[Detections | Segmentation]:
+        """What is in each of those pictures."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,8 +48,8 @@ class Outcome(Generic[Key]):
 
 
 def predict_stream(
-    predictor: Predictor,
-    pictures: Iterable[tuple[Key, PictureLike]],
+    predictor: Predicts,
+    pictures: Iterable[tuple[Key, Any]],
     pool: Executor,
     *,
     batch_size: int = 1,
@@ -49,13 +59,14 @@ def predict_stream(
 
     Args:
         predictor: finds what is in them.
-        pictures: a key and a picture each; taken one by one, as room is made.
+        pictures: a key and a picture each, such as ``predictor.prepare`` takes; taken one by one,
+            as room is made.
         pool: its threads read pictures while the network works.
         batch_size: pictures that go through the network together, if they are of one size.
         ahead: pictures that are read in advance, at least one batch.
     """
 
-    def prepare(item: tuple[Key, PictureLike]) -> Outcome[Key]:
+    def prepare(item: tuple[Key, Any]) -> Outcome[Key]:
         key, picture = item
         try:
             return Outcome(key, predictor.prepare(picture))
@@ -67,7 +78,7 @@ def predict_stream(
         yield from _predicted(predictor, batch)
 
 
-def _predicted(predictor: Predictor, batch: list[Outcome[Key]]) -> Iterator[Outcome[Key]]:
+def _predicted(predictor: Predicts, batch: list[Outcome[Key]]) -> Iterator[Outcome[Key]]:
     readable = [outcome.prepared for outcome in batch if outcome.prepared is not None]
     try:
         predictions = iter(predictor.predict(readable))

@@ -9,6 +9,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 import pytest
+from sample_many import Undisturbed
 
 from mmconvnext.cli.main import main
 
@@ -42,3 +43,9 @@ def photos(tmp_path) -> Path:
         cv2.imwrite(str(folder / name), rng.integers(0, 256, (48, 64, 3), dtype=np.uint8))
     (folder / "notes.txt").write_text("not a picture")
     return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(models, tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+    """What predict-many makes of 240 pictures, one of them broken, if nobody disturbs it."""
+    return Undisturbed(models, tmp_path_factory.mktemp("undisturbed"))

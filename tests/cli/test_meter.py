@@ -36,3 +36,15 @@ def test_on_a_terminal_there_is_a_bar_with_rate_and_time_left(clock):
     said = shown(clock, terminal=True)
     assert "90/90" in said and "/s" in said and "left" in said
     assert "per second" not in said
+
+
+def test_what_was_done_before_says_nothing_of_the_rate(clock):
+    console = Console(file=io.StringIO(), force_terminal=False, width=100)
+    with meter.Meter("detection", "pictures", console, before=50) as bar:
+        for done in (50, 70):
+            clock[0] += 10
+            bar.show(done, 90)
+    assert console.file.getvalue().splitlines() == [
+        "detection: 50 of 90 pictures, 0 per second, unknown time left",
+        "detection: 70 of 90 pictures, 1 per second, 20 s left",
+    ]
