@@ -34,7 +34,9 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def runs_are_short() -> Iterator[None]:
     """Without what takes most of a short run in this process: laying out the text of its config
-    (read it must be, all the same), and collecting garbage for each data set."""
+    (read it must be, all the same), and collecting old garbage for each data set. The young is:
+    a run's broken loaders, if the collector came upon them while Python 3.11 reads the next config,
+    would print a traceback, for which Python reads code within reading code, and gets lost."""
     # mmengine has it from its own module; onedl-mmengine imports it each time.
     place = config if hasattr(config, "FormatCode") else yapf_api
 
@@ -44,7 +46,7 @@ def runs_are_short() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(place, "FormatCode", only_read)
-        patch.setattr(base_dataset, "gc", SimpleNamespace(collect=lambda: 0))
+        patch.setattr(base_dataset, "gc", SimpleNamespace(collect=lambda: gc.collect(1)))
         yield
 
 
@@ -79,6 +81,7 @@ def names_of_its_own() -> Iterator[None]:
     of the same name in an earlier test would lend this one its registries and its folder."""
     yield
     forget_names()
+    gc.collect(1)
 
 
 @pytest.fixture(params=list(MAKERS))
