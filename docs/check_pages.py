@@ -94,6 +94,7 @@ PLANS = {
             "mmconvnext report": "needs finished runs; tests/cli/test_report_command.py makes some"
         }
     ),
+    "scale.md": Plan(untried={"# 64 GPUs": "needs 64 GPUs, and COCO"}),
     "troubleshooting.md": Plan(
         untried={
             "mmconvnext browse-data": "needs photos; tests/cli/test_browse_data.py paints some"
