@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import tempfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from mmconvnext.benchmarks.recipe_model import recipe_model
-from mmconvnext.benchmarks.timing import Row, Table, apart, interleaved
+from mmconvnext.benchmarks.timing import ROUNDS, Row, Table, apart, interleaved
 from mmconvnext.export.comparing import Run, compare
 from mmconvnext.export.errors import ExportError
 from mmconvnext.export.exporting import archive_run, check_packages, onnx_run
@@ -32,8 +33,9 @@ _TASKS = (
 )
 
 
-def tables(rounds: int) -> list[Table]:
-    """A table for each of the backbone, the segmentor and the detector."""
+def measure(rounds: int = ROUNDS) -> list[Table]:
+    """A table for each of the backbone, the segmentor and the detector; ``rounds``: how often each
+    is timed."""
     return [apart(_table, index, rounds) for index in range(len(_TASKS))]
 
 
@@ -69,7 +71,7 @@ def _table(index: int, rounds: int) -> Table:
     for row in timed:
         row.note = notes.get(row.name, "")
     title = f"exported: {what}, 1x3x{size[0]}x{size[1]}, float32, folded"
-    return Table(title, "s", [*timed, *rows], (ONNX, COMPILED, ARCHIVE), against=EAGER)
+    return Table(title, "s", [*timed, *rows], (COMPILED, ARCHIVE), against=EAGER)
 
 
 def _written(graph: Graph, many: bool, folder: Path) -> tuple[dict[str, Run], list[Row]]:
@@ -80,7 +82,7 @@ def _written(graph: Graph, many: bool, folder: Path) -> tuple[dict[str, Run], li
     try:
         check_packages("onnx")
         write_onnx(program, graph, folder / "model.onnx", {"mmconvnext_version": ""}, _OPSET)
-        runs[ONNX] = onnx_run(folder / "model.onnx")
+        runs[f"{ONNX} {version('onnxruntime')}"] = onnx_run(folder / "model.onnx")
     except ExportError as error:
         missing.append(Row(ONNX, note=str(error)))
     write_archive(program, folder / "model.pt2", {})

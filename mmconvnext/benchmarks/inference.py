@@ -1,4 +1,4 @@
-"""Prediction: the backbone alone, a whole detector, a segmentor's classes, exported models."""
+"""Prediction: the backbone alone, a whole detector, and a segmentor's classes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from mmconvnext.backbones.convnext import ConvNeXt
-from mmconvnext.benchmarks import exported
 from mmconvnext.benchmarks.peers import missing_mmpretrain, mmpretrains, peer_networks
 from mmconvnext.benchmarks.recipe_model import recipe_model
 from mmconvnext.benchmarks.same_predictions import check_same
@@ -36,8 +35,7 @@ def measure(rounds: int = ROUNDS, authors: Path | None = None) -> list[Table]:
         authors: checkout of the authors' repository, whose code is executed.
     """
     tables = [apart(_backbone_table, rounds, authors, compiled=how) for how in (False, True)]
-    detector, classes = apart(_detector_table, rounds), _classes_tables(rounds)
-    return [*tables, detector, *classes, *exported.tables(rounds)]
+    return [*tables, apart(_detector_table, rounds), *_classes_tables(rounds)]
 
 
 def _backbones(authors: Path | None) -> tuple[dict[str, nn.Module], list[Row]]:

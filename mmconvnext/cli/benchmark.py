@@ -26,10 +26,12 @@ SUITES: dict[str, tuple[str, ...]] = {
     "memory": ("authors",),
     "head": (),
     "inference": ("authors",),
+    "exported": (),
     "pipeline": ("data",),
     "evaluation": (),
     "start": (),
 }
+WITH = {"inference": ("exported",)}  # what a suite brings along
 ENOUGH = 5  # rounds for a median that says something
 
 
@@ -54,8 +56,8 @@ def parser() -> OneLineParser:
         "suites",
         nargs="*",
         metavar="SUITE",
-        help=f"{', '.join(SUITES)} (default: all these); or {NETWORKS}: other networks in the same "
-        "detectors and segmentor",
+        help=f"{', '.join(SUITES)} (default: all these; inference brings exported along); or "
+        f"{NETWORKS}: other networks in the same detectors and segmentor",
     )
     options.add_argument(
         "--rounds",
@@ -111,7 +113,7 @@ def benchmark(args: argparse.Namespace, argv: Sequence[str]) -> None:
             record.go_on(args.json)
         except RecordError as error:
             raise UsageError(f"--go-on: {error}") from error
-    for suite in args.suites or SUITES:
+    for suite in _wanted(args.suites):
         module = import_module(f"mmconvnext.benchmarks.{suite}")
         given = {name: getattr(args, name) for name in SUITES[suite]}
         tables = module.measure(args.rounds, **given)
@@ -119,6 +121,12 @@ def benchmark(args: argparse.Namespace, argv: Sequence[str]) -> None:
         for table in tables:
             Console().print(_rich(table))
         _write(args, record)
+
+
+def _wanted(named: Sequence[str]) -> list[str]:
+    """Each suite once, and after it what it brings along."""
+    suites = [name for suite in named or SUITES for name in (suite, *WITH.get(suite, ()))]
+    return list(dict.fromkeys(suites))
 
 
 def _write(args: argparse.Namespace, record: Record) -> None:
