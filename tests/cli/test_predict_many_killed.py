@@ -58,8 +58,8 @@ def test_the_command_is_killed_and_called_again(models, undisturbed, tmp_path):
     out = tmp_path / "out"
     run = begun(models, undisturbed.source, out, workers=2)
     run.kill()
-    run.communicate(timeout=60)  # its workers hold the pipe: they end with it
-    assert 2 <= finished_shards(out) < SHARDS and list(out.rglob(".part-*"))
+    run.communicate(timeout=60)  # its workers hold the pipe: they end with it, perhaps their shard
+    assert 2 <= finished_shards(out) < SHARDS
     options = ("--shard-size", SIZE)
     assert many(models, "segmentation", undisturbed.source, out, *options) == 1
     undisturbed.check(out)
