@@ -15,6 +15,7 @@ from mmconvnext.cli.options import (
     add_weights_options,
     positive,
 )
+from mmconvnext.cli.signals import interrupted_by_sigterm
 
 if TYPE_CHECKING:
     from mmconvnext.export.comparing import Difference
@@ -35,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def run() -> None:
         args = parser().parse_args(argv)
-        with warnings.catch_warnings():
+        with interrupted_by_sigterm(), warnings.catch_warnings():
             # What these packages have to say to those who write configs.
             warnings.filterwarnings("ignore", module=r"mm(cv|det|engine|seg)\b")
             export(args)

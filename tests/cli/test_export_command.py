@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,15 @@ def test_large_weights_lie_beside_the_file(models, tmp_path, monkeypatch):
     assert export(models, "segmentation", out, "--part", "backbone", "--size", "32x32") == 0
     assert sorted(file.name for file in tmp_path.iterdir()) == [out.name, f"{out.name}.data"]
     assert runner.load(str(out))[1]["task"] == "backbone"
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing(models, tmp_path, monkeypatch, capsys, sign):
+    monkeypatch.setattr(exporting, "onnx_run", lambda path: signal.raise_signal(sign))
+    out = tmp_path / "new" / "backbone.onnx"
+    assert export(models, "segmentation", out, "--part", "backbone", "--size", "32x32") == 130
+    assert capsys.readouterr().err == "mmconvnext export: interrupted\n"
+    assert not list(out.parent.iterdir())
 
 
 @pytest.mark.parametrize(
