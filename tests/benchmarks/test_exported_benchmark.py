@@ -14,6 +14,7 @@ pytest.importorskip("onnxruntime", reason="no wheels of the export packages for 
 TASK = ("UperNet, tiny", "demo/upernet_convnext_shapes.py", "model", (64, 96))
 
 
+@pytest.mark.slow  # with the other tests' load; the next one compares and times the archive
 def test_each_runtime_is_compared_and_timed(monkeypatch):
     monkeypatch.setattr(exported, "_TASKS", (TASK,))
     monkeypatch.setattr(exported, "compile_backbones", lambda module: None)  # takes half a minute
