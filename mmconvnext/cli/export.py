@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from mmconvnext.cli.options import (
     add_weights_options,
     positive,
 )
+from mmconvnext.cli.predicting import without_config_warnings
 from mmconvnext.cli.signals import interrupted_by_sigterm
 
 if TYPE_CHECKING:
@@ -36,9 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def run() -> None:
         args = parser().parse_args(argv)
-        with interrupted_by_sigterm(), warnings.catch_warnings():
-            # What these packages have to say to those who write configs.
-            warnings.filterwarnings("ignore", module=r"mm(cv|det|engine|seg)\b")
+        with interrupted_by_sigterm(), without_config_warnings():
             export(args)
 
     return report_errors("mmconvnext export", run, debug="--debug" in argv)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from mmconvnext.cli.predicting import (
     add_predicting_options,
     build_predictor,
     predicting_settings,
+    without_config_warnings,
 )
 
 if TYPE_CHECKING:
@@ -39,9 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> None:
         nonlocal status
         args = parser().parse_args(argv)
-        with warnings.catch_warnings():
-            # What these packages have to say to those who write configs.
-            warnings.filterwarnings("ignore", module=r"mm(cv|det|engine|seg)\b")
+        with without_config_warnings():
             status = infer(args)
 
     return report_errors("mmconvnext infer", run, debug="--debug" in argv) or status

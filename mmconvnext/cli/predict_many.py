@@ -6,7 +6,6 @@ import argparse
 import gc
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from mmconvnext.cli.predicting import (
     build_predictor,
     predicting_settings,
     predictor_options,
+    without_config_warnings,
 )
 
 if TYPE_CHECKING:
@@ -41,9 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     def run() -> None:
         nonlocal status
         args = parser().parse_args(argv)
-        with warnings.catch_warnings():
-            # What these packages have to say to those who write configs.
-            warnings.filterwarnings("ignore", module=r"mm(cv|det|engine|seg)\b")
+        with without_config_warnings():
             status = predict_many(args)
 
     return report_errors(_PROG, run, debug="--debug" in argv) or status

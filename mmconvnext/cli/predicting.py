@@ -1,8 +1,11 @@
-"""What infer and predict-many share: a predictor's options, and what results depend on."""
+"""What infer, predict-many and export share: a predictor's options, and what results depend on."""
 
 from __future__ import annotations
 
 import argparse
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,14 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
     from mmconvnext.inference.predictor import Predictor
+
+
+@contextmanager
+def without_config_warnings() -> Iterator[None]:
+    """Inside, mmengine, mmcv, mmdet and mmseg do not say what only those who write configs need."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"mm(cv|det|engine|seg)\b")
+        yield
 
 
 def add_predicting_options(options: OneLineParser) -> None:

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mmconvnext.export.boxes import decode, suppress
 from mmconvnext.export.rois import region_features
+from mmconvnext.export.supported import stages
 
 
 class DetectorGraph(nn.Module):
@@ -25,11 +26,11 @@ class DetectorGraph(nn.Module):
         super().__init__()
         self.model, self.divisor = model, divisor
         head = model.roi_head
-        self.box_heads = _stages(head.bbox_head)
-        self.box_extractors = _stages(head.bbox_roi_extractor)
+        self.box_heads = stages(head.bbox_head)
+        self.box_extractors = stages(head.bbox_roi_extractor)
         self.with_masks = head.with_mask
-        self.mask_heads = _stages(head.mask_head) if self.with_masks else []
-        self.mask_extractors = _stages(head.mask_roi_extractor) if self.with_masks else []
+        self.mask_heads = stages(head.mask_head) if self.with_masks else []
+        self.mask_extractors = stages(head.mask_roi_extractor) if self.with_masks else []
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -119,11 +120,6 @@ class DetectorGraph(nn.Module):
             found = head(region_features(extractor, maps, boxes)).sigmoid()
             total = total + _of_label(found, labels)
         return total / len(self.mask_heads)
-
-
-def _stages(part: Any) -> list[Any]:
-    """A cascade's parts; of a head with one stage, that alone."""
-    return list(part) if isinstance(part, nn.ModuleList) else [part]
 
 
 def _of_label(x: Tensor, label: Tensor) -> Tensor:

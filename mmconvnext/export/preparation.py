@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from mmengine.config import Config
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmconvnext.export.errors import ExportError
+from mmconvnext.inference.pictures import step_name
 from mmconvnext.inference.predictor import test_pipeline
 
 _BESIDE = ("LoadImageFromFile", "LoadAnnotations", "PackDetInputs", "PackSegInputs")
@@ -45,7 +45,7 @@ def read_preparation(cfg: Config) -> Preparation:
     """What ``cfg``'s test pipeline and data preprocessor do."""
     before = cfg.model.get("data_preprocessor") or cfg.get("data_preprocessor") or {}
     swapped = bool(before.get("bgr_to_rgb") or before.get("rgb_to_bgr"))
-    steps = {_name(step): step for step in test_pipeline(cfg)}
+    steps = {step_name(step): step for step in test_pipeline(cfg)}
     resize = steps.pop("Resize", None)
     other = [name for name in steps if name not in _BESIDE]
     if before.get("test_cfg"):  # mmseg's padding
@@ -130,8 +130,3 @@ def _whole(side: Tensor, most: int) -> int:
 def _pair(scale: Sequence[int] | int) -> tuple[int, int]:
     first, second = (scale, scale) if isinstance(scale, int) else scale
     return int(first), int(second)
-
-
-def _name(step: Mapping[str, Any]) -> str:
-    kind = step.get("type")
-    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]

@@ -60,14 +60,14 @@ def _unknown_parts(model: Any) -> Iterator[str]:
     for rule in (rpn.test_cfg.nms, head.test_cfg.nms):
         if rule.get("type", "nms") != "nms":
             yield f"suppression {rule.type}"
-    boxes, masks = _all(head.bbox_head), _all(head.mask_head) if head.with_mask else []
+    boxes, masks = stages(head.bbox_head), stages(head.mask_head) if head.with_mask else []
     for part in (rpn, *boxes):
         if _name(part.bbox_coder) != "DeltaXYWHBBoxCoder" or part.bbox_coder.add_ctr_clamp:
             yield f"box coder {_name(part.bbox_coder)}"
     yield from (f"box head {_name(part)}" for part in boxes if _of_its_own(part))
     yield from (f"mask head {_name(part)}" for part in masks if _name(part) != "FCNMaskHead")
-    extractors = _all(head.bbox_roi_extractor)
-    extractors += _all(head.mask_roi_extractor) if masks else []
+    extractors = stages(head.bbox_roi_extractor)
+    extractors += stages(head.mask_roi_extractor) if masks else []
     for extractor in extractors:
         layers = extractor.roi_layers
         plain = all(_name(layer) == "RoIAlign" and layer.pool_mode == "avg" for layer in layers)
@@ -80,7 +80,7 @@ def _of_its_own(box_head: Any) -> bool:
     return bool(box_head.custom_cls_channels) or not box_head.with_reg
 
 
-def _all(part: Any) -> list[Any]:
+def stages(part: Any) -> list[Any]:
     """A cascade's parts; of a head with one stage, that alone."""
     return list(part) if hasattr(part, "__iter__") else [part]
 

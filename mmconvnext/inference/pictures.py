@@ -45,8 +45,8 @@ class PictureReader:
         scope: str,
         channel_order: ChannelOrder = "rgb",
     ) -> None:
-        steps = [step for step in pipeline if not _name(step).startswith("LoadAnnotations")]
-        first = _name(steps[0]) if steps else "nothing"
+        steps = [step for step in pipeline if not step_name(step).startswith("LoadAnnotations")]
+        first = step_name(steps[0]) if steps else "nothing"
         if not first.startswith("Load"):
             raise ValueError(
                 f"test pipeline: expected a first step that loads a picture, found {first}"
@@ -106,7 +106,8 @@ class PictureReader:
         return steps
 
 
-def _name(step: Mapping[str, Any]) -> str:
+def step_name(step: Mapping[str, Any]) -> str:
+    """The class of a pipeline's step, without its package."""
     kind = step.get("type")
     return str(getattr(kind, "__name__", kind)).rpartition(".")[2]
 
